@@ -1,0 +1,1 @@
+"""The shapes of the parts. Behaviour lives elsewhere; nothing here imports torch at run time."""

@@ -1,0 +1,133 @@
+"""What goes into a model: flat streams of real tokens, and which predictions carry loss.
+
+Shape legend: ``T`` tokens of the whole micro-batch, ``S`` segments (sequences), ``N`` predictions read out,
+``U`` units of the objective (sequences here; pairs or prompts for others).
+
+No padding exists in a batch. Segment ``s`` owns rows ``starts[s]:starts[s+1]`` of the stream and sees only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised sequence out of the token store.
+
+    ``ids`` int32 ``[n]``; ``trained`` bool ``[n]``: token ``i`` is a target (predicted from the tokens before it);
+    ``row`` identifies the source row in the ledger, ``source`` the data source it came from.
+    """
+
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+    row: int
+    source: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class KeyValues(Protocol):
+    """Keys and values of earlier tokens, held by the decoding engine, one entry a layer."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scaling: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Append ``key``/``value`` ``[1, H_kv, T, D]`` and attend: ``query [1, H, T, D]`` -> ``[1, T, H, D]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows of a flat stream belong together; handed to every attention layer.
+
+    ``starts`` int64 ``[S+1]`` on the stream's device; ``lengths`` the same as Python numbers, so that CPU code reads
+    them without a copy. ``cache`` is set while decoding only.
+    """
+
+    starts: torch.Tensor
+    lengths: tuple[int, ...]
+    cache: KeyValues | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens of all segments, one after the other: ``ids`` int64 ``[T]``, ``positions`` int64 ``[T]`` from 0 a segment."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    layout: Layout
+
+    def to(self, device: torch.device | str) -> Stream:
+        """The same stream on ``device``."""
+        layout = replace(self.layout, starts=self.layout.starts.to(device))
+        return Stream(self.ids.to(device), self.positions.to(device), layout)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Predictions that carry loss: hidden row ``rows[i]`` predicts token ``labels[i]``.
+
+    ``rows``, ``labels``, ``unit`` int64 ``[N]``; ``weights`` float32 ``[N]``; ``unit`` indexes ``Batch.unit_ids``.
+    """
+
+    rows: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    unit: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Readout:
+        """The same readout on ``device``."""
+        moved = (tensor.to(device) for tensor in (self.rows, self.labels, self.weights, self.unit))
+        return Readout(*moved)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch: a stream, its readout, and the identity of its units (``unit_ids`` int64 ``[U]``: ledger rows)."""
+
+    main: Stream
+    readout: Readout
+    unit_ids: torch.Tensor
+    sources: torch.Tensor
+    """int64 ``[U]``: the data source of each unit, for per-source loss."""
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens in the stream."""
+        return sum(self.main.layout.lengths)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on ``device``."""
+        return Batch(self.main.to(device), self.readout.to(device), self.unit_ids.to(device), self.sources.to(device))
+
+
+class Feed(Protocol):
+    """What the engine trains on: update ``step`` as a pure function of its number, so that resuming needs no state."""
+
+    def update(self, step: int) -> Sequence[Example]:
+        """The examples of optimizer update ``step`` (counted from 0 over all epochs)."""
+        ...
+
+    def epoch_of(self, step: int) -> float:
+        """How many epochs have passed when update ``step`` begins."""
+        ...
+
+    def steps_in(self, epochs: float) -> int:
+        """Updates in ``epochs`` passes over the data."""
+        ...

@@ -1,0 +1,67 @@
+"""How parameters are trained: all that the engine learns about a tuning method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share an optimizer setting, by stable name."""
+
+    parameters: Mapping[str, nn.Parameter] = field(repr=False)
+    rate: float = 1.0
+    """multiplies the learning rate"""
+    decay: bool = True
+    """whether weight decay applies"""
+
+
+class Attached(Protocol):
+    """A method put on a model.
+
+    Values of parameters are passed in as ``values`` (name -> float32 tensor) wherever they are stored, because the
+    engine keeps float32 masters of parameters that the model holds in bfloat16.
+    """
+
+    artifact: Literal["adapter", "model"]
+    """What a run folder holds in the end."""
+    identity: bool
+    """Whether the method promises that step 0 leaves the base's outputs unchanged."""
+
+    def groups(self) -> Sequence[Group]:
+        """Every trained parameter, in groups."""
+        ...
+
+    def off(self) -> AbstractContextManager[None]:
+        """Within it the model answers as the untouched base (not possible for ``model`` artifacts: a no-op there)."""
+        ...
+
+    def save(self, folder: Path, values: Mapping[str, torch.Tensor]) -> None:
+        """Write what was trained into ``folder`` (a PEFT adapter folder, or a transformers model folder)."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote; every tensor must land, exactly."""
+        ...
+
+    def merge(self) -> nn.Module:
+        """Fold the method into the base's own weights and give the plain model back."""
+        ...
+
+
+class Method(Protocol):
+    """A frozen pydantic config that can attach itself to a model."""
+
+    paper: ClassVar[str]
+
+    def attach(self, model: nn.Module) -> Attached:
+        """Freeze what is frozen, insert what is inserted; a ``UserError`` where the method does not fit the model."""
+        ...

@@ -1,0 +1,189 @@
+"""Every option of a recipe. The docstring under a field is its help, its reference entry and its comment in ``init``.
+
+A pluggable part (``method``, ``objective``, an add-on) is a ``Part`` here: a name and fields. The part's own config
+class lives in the part's file and is built by ``run.resolve``, so reading a recipe loads no method and no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tunesmith.recipe.base import Config, PartConfig
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Part(BaseModel):
+    """A part chosen by ``name``; its other fields belong to the part and are checked when the recipe is resolved."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is passed to the part's own config class."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class ModelConfig(Config):
+    """Which pretrained model, and how it is held in memory."""
+
+    base: str = "embedded"
+    """The base model: `embedded` (Seedling, shipped with Tunesmith), a local transformers folder, or a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the forward and backward pass. `auto` measures once which is faster on this hardware; trained
+    parameters and optimizer state are float32 in either case."""
+    driver: Literal["auto", "flat", "padded"] = "auto"
+    """How sequences are fed: `flat` computes no padding; `auto` probes whether the model is exact when driven flat."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Recompute activations in the backward pass to save memory; `auto` turns it on only when memory forces it."""
+    threads: Positive | None = None
+    """CPU threads for torch; by default all cores that this process may use."""
+
+
+class SourceConfig(Config):
+    """One place rows come from."""
+
+    path: str
+    """A jsonl, json, csv, tsv, parquet or txt file, a folder of them, or a hub id."""
+    format: str = "auto"
+    """How rows are read (`tunesmith formats` lists them); `auto` recognises the format and says why."""
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    """How often rows of this source are seen relative to the others (2.0: twice as often)."""
+    split: str | None = None
+    """Split of a hub data set, such as `train`."""
+    columns: dict[str, str] = {}
+    """Names of columns where they differ from the format's: `{prompt: question, completion: reply}`."""
+
+
+class DataConfig(Config):
+    """Rows, how they become tokens, and what may be lost on the way."""
+
+    train: list[SourceConfig] = []
+    """Training sources. Empty with the embedded model: its own generated instruction sets."""
+    validation: Share | list[SourceConfig] = 0.1
+    """A share of the training rows (split without leaks) or a list of sources."""
+    template: str = "auto"
+    """Chat template: `auto` (the model's own), `chatml`, `llama-2`, `plain`, or a path to a jinja file."""
+    new_tokens: bool = False
+    """Whether the markers of a chosen template may be added as new tokens, whose embedding rows are then trained."""
+    system: str | None = None
+    """System prompt for rows that have none."""
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+    """Longest sequence, in tokens."""
+    overlong: Literal["drop", "cut", "split", "refuse"] = "drop"
+    """What happens to longer rows; each is counted in the ledger."""
+    max_lost: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    """Refuse to train when more than this share of rows is dropped (cut rows are counted apart)."""
+    workers: Positive | None = None
+    """Processes that tokenise; by default one a core."""
+
+
+class EarlyStopping(Config):
+    """Stop when a metric no longer improves."""
+
+    metric: str = "validation_loss"
+    """Name of the watched metric (lower is better for losses)."""
+    patience: Positive = 3
+    """Evaluations without improvement before stopping."""
+
+
+class TrainConfig(Config):
+    """The optimizer's work."""
+
+    epochs: Annotated[float, Field(gt=0.0)] = 3.0
+    """Passes over the training rows."""
+    steps: Positive | None = None
+    """Optimizer updates; giving steps replaces epochs."""
+    batch_size: Positive = 16
+    """Units of the objective (sequences, pairs, prompts) in each optimizer update, whatever the hardware."""
+    batch_tokens: Positive | None = None
+    """Tokens in each optimizer update, in place of `batch_size` (for the objective `pretrain`)."""
+    tokens_per_microbatch: Literal["auto"] | Positive = "auto"
+    """Tokens computed at once. Fixed by model and hardware; changes time and memory, never the result."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2.0e-4
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine", "warmup-stable-decay"] = "cosine"
+    """Shape of the learning rate after warm-up."""
+    warmup: Annotated[float, Field(ge=0.0)] = 0.03
+    """Warm-up: a share of all updates below 1, a number of updates from 1 on."""
+    optimizer: str = "adamw"
+    """Name of the optimizer (`adamw`, `adam`, `sgd`, `adafactor`, `lion`)."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay rates of the optimizer's moment estimates."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay; never applied to biases and norms."""
+    clip: NonNegative = 1.0
+    """Largest gradient norm of an update; 0 switches clipping off."""
+    evaluate_every: Positive = 50
+    """Updates between evaluations on the validation rows."""
+    save_every: Positive = 50
+    """Updates between checkpoints."""
+    keep: Positive = 2
+    """Last checkpoints kept, besides the best."""
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    """When to stop early; `null` never stops early."""
+    shuffle: bool = True
+    """Whether every epoch sees the rows in a new order."""
+
+
+class EvaluateConfig(Config):
+    """What is measured before and after training."""
+
+    before: bool = True
+    """Measure the base before training, so that gain and forgetting are known."""
+    suites: list[str] = []
+    """Further suite files to evaluate."""
+    prompts: Annotated[int, Field(ge=0)] = 100
+    """Held-out rows answered by generation for exact match and F1 (0: none)."""
+    max_new_tokens: Positive = 64
+    """Longest generated answer, in tokens."""
+
+
+class Recipe(Config):
+    """A whole run: model, data, method, objective, training, evaluation."""
+
+    name: str = "run"
+    """Name of the run; its folder is `runs/<name>`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random in the run."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    method: Part = Part(name="lora")
+    """How parameters are trained (`tunesmith methods`): `{name: lora, rank: 16, alpha: 32, targets: all-linear}`."""
+    objective: Part = Part(name="sft")
+    """What is minimised (`tunesmith objectives`): `{name: sft, train_on: answers}`."""
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    retention: Literal["auto", "none"] | list[str] = "auto"
+    """Text that shows what is forgotten: `auto` (the base writes it from a seed), `none`, or files."""
+    proofs: Literal["start", "off"] = "start"
+    """Whether the proofs run at the start of training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_part_objects(cls, values: Any) -> Any:
+        # `Recipe(method=ts.Lora(rank=8))`: a part's own config object is as good as its name and fields
+        if isinstance(values, dict):
+            values = {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
+        return values
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: list[str] | None = None) -> Self:
+        """Read a YAML (1.2) file and apply dotted overrides such as ``train.epochs=2``."""
+        from tunesmith.recipe.load import load_values, validated
+
+        return validated(cls, load_values(Path(path), overrides or []))
+
+
+def _as_part(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, PartConfig):
+        return {"name": type(value).part_name(), **value.model_dump(exclude_unset=True)}
+    return value
