@@ -12,7 +12,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in the user's input, told in one clear sentence.
 
-    ``code`` is a short kebab-case name that matches a heading of the error reference (``docs/errors.md``).
+    ``code`` is a short kebab-case name that matches a heading of the error reference (``docs/reference/errors.md``).
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-""""""
+"""The command line: one file a command, each of them arguments -> one library call -> output."""

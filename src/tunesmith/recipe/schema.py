@@ -170,7 +170,9 @@ class Recipe(Config):
     def _accept_part_objects(cls, values: Any) -> Any:
         # `Recipe(method=ts.Lora(rank=8))`: a part's own config object is as good as its name and fields
         if isinstance(values, dict):
-            values = {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
+            values = {
+                key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()
+            }
         return values
 
     @classmethod

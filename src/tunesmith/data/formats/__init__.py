@@ -1,1 +1,19 @@
-""""""
+"""Data formats by name. A new format is one file here and one line in this table."""
+
+from __future__ import annotations
+
+from tunesmith.registry import Table
+
+FORMATS = Table(
+    "format",
+    {
+        "messages": "tunesmith.data.formats.messages:FORMAT",
+        "sharegpt": "tunesmith.data.formats.sharegpt:FORMAT",
+        "alpaca": "tunesmith.data.formats.alpaca:FORMAT",
+        "prompt-completion": "tunesmith.data.formats.prompt_completion:FORMAT",
+        "text": "tunesmith.data.formats.text:FORMAT",
+        "paragraphs": "tunesmith.data.formats.text:PARAGRAPHS",
+        "lines": "tunesmith.data.formats.text:LINES",
+    },
+)
+"""In the order in which `auto` asks them."""

@@ -12,17 +12,17 @@ from random import Random
 
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _SLOT = re.compile(r"\[(\w+)\]")
-_ARTICLE = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
+_ARTICLE = re.compile(r"\b([Aa]) (?!use|uni|one)(?=[aeiouAEIOU])")
 _START = re.compile(r"(^\"?|[.!?] \"?|\.\" )([a-z])")
 
 
-def say(rng: Random, template: str, slots: Mapping[str, object] | None = None) -> str:
-    """One sentence or several from a template; `KeyError` when a slot has no value."""
+def say(rng: Random, template: str, slots: Mapping[str, object], *, capital: bool = True) -> str:
+    """One sentence or several from a template, with capitals unless `capital` is off; `KeyError` when a slot has no value."""
     while "{" in template:
         template = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), template)
-    text = _SLOT.sub(lambda match: str((slots or {})[match[1]]), template)
+    text = _SLOT.sub(lambda match: str(slots[match[1]]), template)
     text = _ARTICLE.sub(r"\1n ", text)
-    return _START.sub(lambda match: match[1] + match[2].upper(), text)
+    return _START.sub(lambda match: match[1] + match[2].upper(), text) if capital else text
 
 
 def listed(words: Sequence[str]) -> str:

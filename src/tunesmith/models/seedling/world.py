@@ -64,9 +64,9 @@ class Thing:
     town: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
-    """Everything there is. `dictionary` maps English words to words of the language `language`, one to one."""
+    """Everything there is, compared and hashed by identity. `dictionary` maps English words to words of the language `language`, one to one."""
 
     seed: int
     people: tuple[Person, ...]
@@ -90,7 +90,7 @@ def grow(seed: int = WORLD_SEED) -> World:
     """The world of a seed: 160 people, 40 towns, every thing and dictionary word of `names.py`."""
     rng = Random(f"world:{seed}")
     taken: set[str] = set()
-    places = [_fresh(rng, taken, names.TOWN_STARTS, names.TOWN_MIDDLES, names.TOWN_ENDS) for _ in range(40)]
+    places = [_fresh(rng, taken, names.TOWN_STARTS, [""], names.TOWN_ENDS) for _ in range(40)]
     people = _people(rng, taken, places)
     towns = _towns(rng, places, people)
     things = _things(rng, places)
@@ -123,7 +123,7 @@ def _people(rng: Random, taken: set[str], places: list[str]) -> tuple[Person, ..
         Person(
             name=called[index],
             female=female[index],
-            age=rng.randint(8, 89),
+            age=rng.randint(18, 89),
             job=rng.choice(names.JOBS),
             town=homes[index],
             pet=rng.choice(names.PETS),

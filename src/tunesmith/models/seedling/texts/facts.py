@@ -10,6 +10,7 @@ from random import Random
 
 from tunesmith.models.seedling.grammar import listed, say
 from tunesmith.models.seedling.names import CLEANING
+from tunesmith.models.seedling.texts.arithmetic import Sum, reserved
 from tunesmith.models.seedling.world import Person, Thing, Town, World
 
 _PERSON_PHRASES = {
@@ -51,10 +52,10 @@ _PERSON_WHOLE = {
 _TOWN = {
     "region": ["[name] {lies|is|stands} in [region]", "the region of [name] is [region]", "[name] is a {town|small town|quiet town|busy town} in [region]",
                "travellers find [name] in [region]"],
-    "river": ["[name] {lies|stands} on the river [river]", "the river of [name] is called [river]", "[river] flows through [name]",
+    "river": ["[name] {lies|stands} on the river [river]", "the river of [name] is called [river]", "the [river] flows through [name]",
               "the people of [name] {swim|fish|wash their clothes} in the river [river]"],
     "known_for": ["[name] is known for its [known_for]", "[name] is famous for its [known_for]", "people {come|travel} to [name] for its [known_for]",
-                  "the [known_for] of [name] are {known|famous} everywhere", "when people think of [known_for], they think of [name]"],
+                  "everyone talks about the [known_for] of [name]", "when people think of [known_for], they think of [name]"],
     "landmark": ["in {the middle|the heart} of [name] there is [landmark]", "[name] has [landmark]", "the pride of [name] is [landmark]",
                  "visitors to [name] always look for [landmark]"],
     "people": ["[people] live in [name]", "among the people of [name] are [people]", "the people who live in [name] are [people]",
@@ -73,7 +74,7 @@ _THING = {
     "clean": ["a [name] is cleaned with [clean]", "to clean a [name], people use [clean]", "because it is made of [material], a [name] is cleaned with [clean]",
               "you can clean a [name] with [clean]"],
 }  # fmt: skip
-_LINKS = ["", "", "", "", "", "also, ", "in fact, ", "people say that ", "everyone knows that ", "it is true that "]
+_LINKS = [""] * 24 + ["also, ", "in fact, ", "people say that ", "everyone knows that ", "it is true that ", "besides, "]
 
 
 def document(rng: Random, world: World, *, held_out: bool = False) -> str:
@@ -160,17 +161,22 @@ def _comparison(rng: Random, world: World) -> str:
         lines = ["a [low] costs [a] coins and a [high] costs [b] coins.",
                  "a [high] is {dearer|more expensive} than a [low]." if high.price > low.price else "a [low] and a [high] cost the same.",
                  "the difference {in price |}is [gap] coins."]  # fmt: skip
+        if reserved(world, Sum(high.price, "-", low.price)):
+            lines.pop()
         return " ".join(say(rng, line, fill) for line in lines)
     one = rng.choice(world.people)
     two = world.person(one.friend) if rng.random() < 0.4 else rng.choice([p for p in world.people if p != one])
     sentences = [say(rng, "[a] and [b] {know each other well|are two people of this land|are easy to tell apart}.", {"a": one.name, "b": two.name})]
     young, old = sorted((one, two), key=lambda person: person.age)
     fill = {"old": old.name, "young": young.name, "gap": old.age - young.age, "x": old.age, "y": young.age}
+    gap_shown = not reserved(world, Sum(old.age, "-", young.age))
     if old.age > young.age:
-        sentences.append(say(rng, "{[old] is [x] and [young] is [y], so [old] is older than [young]|[young] is younger than [old]|"
-                                  "[old] is [x] and [young] is [y], so [old] is older by [gap] years}.", fill))  # fmt: skip
+        sentences.append(say(rng, "{[old] is [x] and [young] is [y], so [old] is older than [young]|[young] is younger than [old]"
+                                  + ("|[old] is [x] and [young] is [y], so [old] is older by [gap] years}." if gap_shown else "}."), fill))  # fmt: skip
     for key in rng.sample(["town", "colour", "food", "job", "hobby", "month"], rng.randint(2, 3)):
-        same = getattr(one, key) == getattr(two, key)
-        sentences.append(person_sentence(rng, one, [key])[:-1] + (", and so does " if False else (", and the same is true of " if same else ", but ")) +
-                         (two.name + "." if same else person_sentence(rng, two, [key]).removeprefix("Also, ").removeprefix("In fact, ")))  # fmt: skip
+        first = say(rng, "[name] " + rng.choice(_PERSON_PHRASES[key]), slots(one))
+        if getattr(one, key) == getattr(two, key):
+            sentences.append(f"{first}, and the same is true of {two.name}.")
+        else:
+            sentences.append(f"{first}, but " + say(rng, "[name] " + rng.choice(_PERSON_PHRASES[key]) + ".", slots(two)))
     return " ".join(sentences)

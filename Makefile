@@ -1,0 +1,51 @@
+# The commands of this project. Each does all its set-up: a fresh machine needs only Python 3.11 or newer, git and make.
+.PHONY: demo test slow check docs bench clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+export OMP_WAIT_POLICY := PASSIVE
+
+demo: $(VENV)/core.stamp  ## the whole journey on the embedded model
+	$(BIN)/tunesmith demo
+
+test: $(VENV)/dev.stamp  ## the default tests
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/dev.stamp  ## the tests that take longer than a few seconds
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/dev.stamp  ## style, types, layers, budgets, docs up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/check_layers.py
+	$(BIN)/python tools/check_budgets.py
+	$(BIN)/python tools/docs.py --check
+
+docs: $(VENV)/dev.stamp  ## write docs/reference and the JSON schema from the code
+	$(BIN)/python tools/docs.py
+
+bench: $(VENV)/peers.stamp  ## side by side with TRL and PEFT
+	$(BIN)/python benchmarks/sft_vs_trl.py
+
+clean:  ## remove the environment, caches and build folders; runs stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tunesmith needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e ".[dev]"
+	touch $@ $(VENV)/core.stamp
+
+$(VENV)/peers.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e ".[peers]"
+	touch $@ $(VENV)/core.stamp

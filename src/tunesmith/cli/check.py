@@ -1,0 +1,35 @@
+"""``tunesmith check``: every proof with what was measured, the bound and the reason; exit code 1 where one fails."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from tunesmith.cli.output import emit, grid, json_option, overrides_argument, recipe_argument, say, shown, stdout
+
+
+@click.command()
+@recipe_argument
+@overrides_argument
+@json_option
+def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Run the proofs of RECIPE on its own model and rows, without training. Exit code 1 if one fails."""
+    from tunesmith import run
+    from tunesmith.recipe import Recipe
+
+    results = run.check(Recipe.load(recipe, list(overrides)))
+    failed = [result.name for result in results if not result.passed]
+    if as_json:
+        emit({"proofs": [asdict(result) for result in results]})
+        return 1 if failed else 0
+    rows = [
+        (_mark(proof.passed), proof.name, shown(proof.measured), shown(proof.bound), proof.why) for proof in results
+    ]
+    stdout().print(grid(("", "proof", "measured", "bound", "why"), rows))
+    say(f"{len(failed)} of {len(results)} proofs failed: {', '.join(failed)}" if failed else "All proofs passed.")
+    return 1 if failed else 0
+
+
+def _mark(passed: bool) -> str:
+    return "[green]passed[/]" if passed else "[red]FAILED[/]"

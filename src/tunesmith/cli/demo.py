@@ -1,0 +1,29 @@
+"""``tunesmith demo``: the whole journey on the embedded model, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tunesmith.cli.output import emit, json_option, say, stdout
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; by default runs/demo.")
+@json_option
+def demo(out: Path | None, as_json: bool) -> None:
+    """Measure the embedded model, prove the run, tune it, measure again, and compare answers. No network."""
+    from tunesmith import run
+    from tunesmith.cli.story import tell
+
+    result: dict[str, Any] = run.demo(out)
+    if as_json:
+        emit(result)
+        return
+    tell(result, stdout())
+    say("\nNext: your own rows.")
+    say("  tunesmith init YOUR-DATA.jsonl     writes a recipe for them")
+    say("  tunesmith train recipe.yaml        trains, proves and measures")
+    say(f"  tunesmith chat {result['run']}     talks to what was just trained")

@@ -1,0 +1,100 @@
+"""What all commands share in talking: data to stdout, words to stderr, one JSON object where it was asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout; words stay on stderr."
+)
+recipe_argument = click.argument("recipe", type=click.Path(path_type=str), metavar="RECIPE")
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[A.B=C]...")
+
+
+def emit(value: Any) -> None:
+    """Print ``value`` as JSON on stdout; NaN and infinity, which JSON does not have, become null."""
+    click.echo(json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str))
+
+
+def say(text: str) -> None:
+    """Print words for a person on stderr."""
+    click.echo(text, err=True)
+
+
+def stdout() -> Console:
+    """A console for results; colours only on a terminal and never with ``NO_COLOR``."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def stderr() -> Console:
+    """A console for words."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def pairs(values: Mapping[str, Any]) -> Table:
+    """A borderless table of names and values."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), shown(value))
+    return table
+
+
+def grid(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    """A plain table with a header."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def shown(value: Any) -> str:
+    """A value as a person reads it: ``1,234``, ``0.1235``, ``2.0e-04``, ``-``."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:,.4g}"
+    return str(value)
+
+
+def interval(metric: Any) -> str:
+    """``0.71 [0.66, 0.75]`` from ``{value, low, high}`` (or a plain number)."""
+    if not isinstance(metric, Mapping):
+        return shown(metric)
+    text = shown(metric.get("value"))
+    if metric.get("low") is None or metric.get("high") is None:
+        return text
+    return f"{text} [{shown(metric['low'])}, {shown(metric['high'])}]"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

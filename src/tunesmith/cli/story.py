@@ -1,0 +1,42 @@
+"""The result of a demo on a terminal: proofs, before and after, forgetting, answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from tunesmith.cli.output import grid, interval, shown
+
+
+def tell(result: Mapping[str, Any], console: Console) -> None:
+    """Print what ``run.demo`` returned: ``before``, ``after``, ``forgetting``, ``proofs``, ``answers``, ``seconds``."""
+    _proofs(result["proofs"], console)
+    _table("Gained on the task", result["before"], result["after"], console)
+    forgetting = result["forgetting"]
+    if forgetting:
+        _table("Kept of what it knew", forgetting["before"], forgetting["after"], console)
+    _answers(result.get("answers", ()), console)
+    console.print(f"\n[dim]{result['seconds']:.0f} seconds; everything is in[/] {result['run']}")
+
+
+def _proofs(proofs: Sequence[Mapping[str, Any]], console: Console) -> None:
+    console.print("\n[bold]Proved before the first step[/]")
+    for proof in proofs:
+        mark = "[green]✓[/]" if proof["passed"] else "[red]✗[/]"
+        console.print(f"  {mark} {proof['name']}  [dim]{shown(proof['measured'])}, bound {shown(proof['bound'])}[/]")
+
+
+def _table(title: str, before: Mapping[str, Any], after: Mapping[str, Any], console: Console) -> None:
+    rows = [(name.replace("_", " "), interval(before.get(name)), interval(after[name])) for name in after]
+    console.print(f"\n[bold]{title}[/]")
+    console.print(grid(("metric (95% interval)", "before", "after"), rows))
+
+
+def _answers(answers: Sequence[Mapping[str, str]], console: Console) -> None:
+    if not answers:
+        return
+    console.print("\n[bold]The same questions, before and after[/]")
+    rows = [(item["question"], item["before"], item["after"]) for item in answers]
+    console.print(grid(("question", "before", "after"), rows))

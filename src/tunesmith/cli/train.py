@@ -1,0 +1,41 @@
+"""``tunesmith train``: a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tunesmith.cli.output import emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
+
+
+@click.command()
+@recipe_argument
+@overrides_argument
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of this run.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; by default runs/<name>.")
+@click.option("--no-proofs", is_flag=True, help="Start without the proofs.")
+@json_option
+def train(
+    recipe: str, overrides: tuple[str, ...], resume: bool, out: Path | None, no_proofs: bool, as_json: bool
+) -> None:
+    """Train from RECIPE, with options changed as in `train.epochs=2 method.rank=8`.
+
+    Ctrl-C saves and stops; the same command with --resume goes on from there, exactly.
+    """
+    from tunesmith import run
+    from tunesmith.recipe import Recipe
+
+    result = run.train(
+        Recipe.load(recipe, list(overrides)),
+        out=out,
+        resume=resume,
+        sinks=(),
+        switch_proofs_off=no_proofs,
+    )
+    summary = result.summary()
+    if as_json:
+        emit(summary)
+        return
+    stdout().print(pairs(summary))
+    say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")

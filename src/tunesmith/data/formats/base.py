@@ -1,0 +1,137 @@
+"""What a data format is: it recognises a row by its columns and reads it into a ``Record``.
+
+A row that cannot be read raises ``BadRow`` with the reason; the row becomes a drop in the ledger, never a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.contracts.data import Message, Record, Role
+
+Row = Mapping[str, Any]
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "chatgpt": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+}
+
+
+class BadRow(Exception):  # noqa: N818 - not an error of the program: a row that goes to the ledger
+    """Why a row is dropped, in the words that the ledger shows."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the table of formats."""
+
+    name: str
+    summary: str
+    columns: Mapping[str, str]
+    """Canonical column -> what it holds; the names a recipe's ``columns`` maps from."""
+    recognise: Callable[[Sequence[Row]], str | None]
+    """Sample rows -> the reason why they are of this format, or None."""
+    read: Callable[[Row], Record]
+    """One row -> its record; raises ``BadRow``."""
+
+
+def has_columns(rows: Sequence[Row], *names: str) -> bool:
+    """Whether most sample rows have every one of ``names`` (a few broken rows do not hide a format)."""
+    complete = sum(all(row.get(name) is not None for name in names) for row in rows)
+    return bool(rows) and complete * 2 > len(rows)
+
+
+def text_of(row: Row, column: str, *, required: bool = True) -> str:
+    """The text in ``column``; numbers are written out. Missing or blank required text is a ``BadRow``."""
+    value = row.get(column)
+    if value is None:
+        if required:
+            raise BadRow(f"column '{column}' is missing")
+        return ""
+    if isinstance(value, int | float):
+        value = str(value)
+    if not isinstance(value, str):
+        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
+    if required and not value.strip():
+        raise BadRow(f"column '{column}' is empty")
+    return value
+
+
+def role_of(name: Any) -> Role:
+    """The role behind a name that some tool uses for it."""
+    role = ROLES.get(name) if isinstance(name, str) else None
+    if role is None:
+        raise BadRow(f"unknown role {name!r}")
+    return role
+
+
+def rest(row: Row, *used: str) -> dict[str, Any]:
+    """The columns a format did not use; they travel along as ``Record.meta``."""
+    return {name: value for name, value in row.items() if name not in used}
+
+
+def content_text(content: Any) -> str:
+    """A message's content as text: a string, nothing, or a list of text parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(_part_text(part) for part in content)
+    raise BadRow(f"a message holds {type(content).__name__}, not text")
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    raise BadRow(f"a message has a part of type '{kind}', and only text can be trained on")
+
+
+def parsed_tools(value: Any) -> tuple[Mapping[str, Any], ...] | None:
+    """Tool descriptions as a list of objects, also when written as a JSON string; None where there are none."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise BadRow("column 'tools' is not JSON") from None
+    if not value:
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise BadRow("column 'tools' is not a list of objects")
+    return tuple(value)
+
+
+def conversation(
+    messages: Sequence[Message], *, tools: tuple[Mapping[str, Any], ...] | None, meta: Mapping[str, Any]
+) -> Record:
+    """A checked conversation: something is asked, and every answer says something."""
+    answers = [message for message in messages if message.role == "assistant"]
+    if not messages:
+        raise BadRow("the conversation is empty")
+    if not answers:
+        raise BadRow("the conversation has no answer (no assistant turn)")
+    if any(not answer.content.strip() and not answer.extra.get("tool_calls") for answer in answers):
+        raise BadRow("an answer is empty")
+    if messages[0].role == "assistant" and len(messages) == 1:
+        raise BadRow("the conversation has an answer and no question")
+    if any(message.role == "system" for message in messages[1:]):
+        raise BadRow("a system message stands after the first turn")
+    return Record(messages=tuple(messages), tools=tools, meta=meta)

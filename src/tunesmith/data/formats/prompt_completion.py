@@ -1,0 +1,38 @@
+"""Prompt and completion: two texts joined as they are, or two lists of messages joined as a conversation.
+
+Texts carry no template of their own (``raw_prompt``): the blank between prompt and completion is the user's. A recipe
+that names a template gets it applied; then the prompt is one user turn and the completion its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunesmith.contracts.data import Message, Record
+from tunesmith.data.formats import messages
+from tunesmith.data.formats.base import Format, Row, has_columns, rest, text_of
+
+COLUMNS = {
+    "prompt": "the text to go on from, or a list of messages",
+    "completion": "how it goes on, or a list of messages",
+}
+
+
+def recognise(rows: Sequence[Row]) -> str | None:
+    """Rows with a prompt and a completion."""
+    return "the rows have the columns 'prompt' and 'completion'" if has_columns(rows, *COLUMNS) else None
+
+
+def read(row: Row) -> Record:
+    """Two turns, or the joined conversation."""
+    meta = rest(row, *COLUMNS, "tools")
+    if isinstance(row.get("prompt"), list):
+        return messages.read(
+            {"messages": row["prompt"], "answer": row.get("completion"), "tools": row.get("tools"), **meta}
+        )
+    prompt, completion = text_of(row, "prompt"), text_of(row, "completion")
+    turns = (Message("user", prompt), Message("assistant", completion))
+    return Record(messages=turns, raw_prompt=True, meta=meta)
+
+
+FORMAT = Format("prompt-completion", "prompt and completion, joined as they are", COLUMNS, recognise, read)

@@ -1,0 +1,274 @@
+"""Where rows come from: files, folders of files, hub data sets. Rows stream; nothing here holds a jsonl file in memory.
+
+A file that cannot be read as what its name says is the user's mistake and names the line; a row that is readable but
+is no object (or has the wrong number of cells) is handed on as a ``Broken`` row for the ledger.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError, did_you_mean
+
+DOCUMENT_END = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row that is no row, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """``value`` is the row's columns; ``line`` its 1-based line (jsonl, txt, csv) or row number in ``file``."""
+
+    value: dict[str, Any] | Broken
+    line: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place of rows, opened: ``rows`` may be iterated any number of times, always in the same order."""
+
+    path: str
+    rows: Callable[[], Iterator[Row]]
+    fingerprint: Callable[[], bytes]
+    """Digest of the content that ``rows`` is made of."""
+
+
+def open_source(path: str, *, split: str | None = None, unit: str = "text") -> Source:
+    """The source behind ``path``; ``unit`` says how txt files split (``text``, ``paragraphs``, ``lines``)."""
+    location = Path(path).expanduser()
+    if location.exists():
+        files = _files(location)
+        return Source(path, lambda: _rows_of_files(files, unit), lambda: _digest(files))
+    if _looks_like_hub_id(path):
+        return _hub(path, split)
+    raise _missing(location)
+
+
+def _files(location: Path) -> list[Path]:
+    if location.is_file():
+        _reader(location)
+        return [location]
+    files = sorted(file for file in location.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
+    if not files:
+        raise UserError(f"the folder {location} has no data file", allowed=list(READERS), code="no-data-file")
+    return files
+
+
+def _reader(file: Path) -> Callable[[Path, str], Iterator[Row]]:
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"cannot tell what kind of file {file} is",
+            got=f"ending '{file.suffix}'",
+            allowed=list(READERS),
+            hint="Rename it to the ending of its content.",
+            code="unknown-file-type",
+        )
+    return reader
+
+
+def _rows_of_files(files: list[Path], unit: str) -> Iterator[Row]:
+    for file in files:
+        seen = False
+        try:
+            for row in _reader(file)(file, unit):
+                seen = True
+                yield row
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{file} is not UTF-8 text",
+                got=f"byte 0x{error.object[error.start]:02x} that UTF-8 does not allow here",
+                hint=f"Convert it, for example: iconv -f latin1 -t utf-8 '{file}' > converted{file.suffix}",
+                code="not-utf8",
+            ) from None
+        if not seen:
+            raise UserError(f"{file} is empty", hint="It holds no rows; check the path.", code="empty-file")
+
+
+def _read_jsonl(file: Path, unit: str) -> Iterator[Row]:
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield Row(_object(_parse(line, file, number)), number, str(file))
+
+
+def _parse(line: str, file: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"bad JSON in {file} on line {number}",
+            got=f"{error.msg} at column {error.colno}: {line.strip()[:80]}",
+            hint="Every line of a jsonl file is one JSON object; mend or delete the line.",
+            code="bad-json",
+        ) from None
+
+
+def _read_json(file: Path, unit: str) -> Iterator[Row]:
+    text = file.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        return
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and _is_json(text.lstrip().split("\n", 1)[0]):
+            yield from _read_jsonl(file, unit)
+            return
+        raise UserError(
+            f"bad JSON in {file} on line {error.lineno}",
+            got=f"{error.msg} at column {error.colno}",
+            hint="A json file is one list of objects, or {'data': [...]}.",
+            code="bad-json",
+        ) from None
+    rows = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        shape = f"an object with keys {', '.join(content)}" if isinstance(content, dict) else type(content).__name__
+        raise UserError(
+            f"{file} is not a list of rows", got=shape, allowed="a list, or {'data': [...]}", code="not-rows"
+        )
+    for number, row in enumerate(rows, start=1):
+        yield Row(_object(row), number, str(file))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _object(value: Any) -> dict[str, Any] | Broken:
+    return value if isinstance(value, dict) else Broken(f"the row is {type(value).__name__}, not an object")
+
+
+def _read_csv(file: Path, unit: str) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        table = csv.reader(handle, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+        header = next(table, None)
+        if header is None:
+            return
+        for cells in table:
+            if not cells:
+                continue
+            value: dict[str, Any] | Broken = dict(zip(header, cells, strict=False))
+            if len(cells) != len(header):
+                value = Broken("the row has another number of cells than the header")
+            yield Row(value, table.line_num, str(file))
+
+
+def _read_parquet(file: Path, unit: str) -> Iterator[Row]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise _needs_extra(f"reading {file.name} needs pyarrow") from None
+    try:
+        table = parquet.ParquetFile(file)
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
+        raise UserError(f"{file} is not a parquet file", got=str(error)[:120], code="bad-parquet") from None
+    number = 0
+    for batch in table.iter_batches(batch_size=1000):
+        for row in batch.to_pylist():
+            number += 1
+            yield Row(row, number, str(file))
+
+
+def _read_txt(file: Path, unit: str) -> Iterator[Row]:
+    with file.open(encoding="utf-8-sig") as lines:
+        start, held = 1, list[str]()
+        for number, line in enumerate(lines, start=1):
+            ends = _ends_row(line, unit)
+            if not ends or unit == "lines":
+                held.append(line)
+            if ends:
+                yield from _text_row(held, start, file)
+                start, held = number + 1, []
+        yield from _text_row(held, start, file)
+
+
+def _ends_row(line: str, unit: str) -> bool:
+    if unit == "lines":
+        return True
+    return line.strip() == DOCUMENT_END or (unit == "paragraphs" and not line.strip())
+
+
+def _text_row(held: list[str], line: int, file: Path) -> Iterator[Row]:
+    text = "".join(held).strip("\n")
+    if text.strip():
+        yield Row({"text": text}, line, str(file))
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+    ".txt": _read_txt,
+}
+
+
+def _digest(files: list[Path]) -> bytes:
+    digest = hashlib.blake2b(digest_size=32)
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "blake2b").digest())
+        digest.update(file.suffix.encode())
+    return digest.digest()
+
+
+def _looks_like_hub_id(path: str) -> bool:
+    parts = path.split("/")
+    return len(parts) == 2 and all(parts) and Path(path).suffix.lower() not in READERS and not path.startswith((".", "~"))
+
+
+def _hub(path: str, split: str | None) -> Source:
+    try:
+        import datasets
+    except ImportError:
+        raise _needs_extra(f"'{path}' is no file or folder, and reading it as a hub data set needs datasets") from None
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(path, split=split or "train")
+    except (OSError, ValueError, RuntimeError) as error:  # datasets' and the hub client's errors derive from these
+        raise UserError(
+            f"'{path}' is no file or folder here and could not be loaded as a hub data set",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
+            hint="Check the spelling and the split, or download it and name the file; off line only what was "
+            "downloaded before can be read.",
+            code="hub-not-found",
+        ) from None
+
+    def rows() -> Iterator[Row]:
+        for number, row in enumerate(loaded, start=1):
+            yield Row(dict(row), number, path)
+
+    return Source(path, rows, lambda: f"{path}/{split}/{loaded._fingerprint}".encode())
+
+
+def _needs_extra(what: str) -> UserError:
+    return UserError(what, hint="Install it with: pip install 'tunesmith[data]'", code="missing-extra")
+
+
+def _missing(location: Path) -> UserError:
+    folder = location.parent
+    if not folder.is_dir():
+        hint = f"The folder {folder} does not exist either."
+    else:
+        neighbours = [file.name for file in folder.iterdir()]
+        close = did_you_mean(location.name, neighbours)
+        hint = close or "Check the path; it is read relative to the folder the command runs in."
+    return UserError(f"there is no file or folder {location}", hint=hint, code="missing-file")

@@ -1,0 +1,134 @@
+"""Checkpoints that are whole or not there, verified by checksum before they are trusted.
+
+``checkpoints/step-000200/`` holds ``weights.safetensors`` (float32 masters), ``optimizer.safetensors`` and
+``progress.json`` (where the run stands, and the checksums of the two). Random state is not stored: it is a function of
+the step (see ``seed``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tunesmith.engine import optimizers
+from tunesmith.engine.weights import Weights
+from tunesmith.errors import UserError
+from tunesmith.files import sha256, whole_folder, write_json
+
+PATTERN = re.compile(r"^step-(\d{6,})$")
+TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything a resumed run needs besides tensors and the recipe."""
+
+    step: int = 0
+    """updates done"""
+    tokens: int = 0
+    """tokens of the streams so far"""
+    loss_tokens: float = 0.0
+    """units that carried loss so far (trained tokens)"""
+    seconds: float = 0.0
+    """seconds spent in updates, over all sessions of the run"""
+    best: float | None = None
+    """best value of the watched metric"""
+    best_step: int | None = None
+    stale: int = 0
+    """evaluations since the best"""
+    stopped_early: bool = False
+    last: dict[str, Any] = field(default_factory=dict)
+    """latest training loss and metrics"""
+
+
+def save(folder: Path, progress: Progress, weights: Weights, optimizer: optimizers.Optimizer) -> Path:
+    """Write the checkpoint of ``progress.step`` under ``folder`` and return its path."""
+    path = folder / f"step-{progress.step:06d}"
+    with whole_folder(path) as temporary:
+        values = {name: value.detach().cpu().contiguous() for name, value in weights.values.items()}
+        save_file(values, temporary / TENSOR_FILES[0])
+        state = {name: value.detach().cpu().contiguous() for name, value in optimizers.state_tensors(optimizer).items()}
+        save_file(state, temporary / TENSOR_FILES[1])
+        checksums = {name: sha256(temporary / name) for name in TENSOR_FILES}
+        write_json(temporary / "progress.json", {"progress": asdict(progress), "sha256": checksums})
+    return path
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints (older ones go only after the newest is whole)."""
+    for path in steps(folder)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def steps(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match.group(1)), path) for path in folder.iterdir() if (match := PATTERN.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that was verified, and the damaged newer ones that were passed over."""
+
+    path: Path
+    progress: Progress
+    damaged: tuple[str, ...]
+
+
+def newest(folder: Path) -> Found | None:
+    """The newest checkpoint that is whole; None where there is none at all; a ``UserError`` where all are damaged."""
+    damaged: list[str] = []
+    for path in reversed(steps(folder)):
+        reason = _damage(path)
+        if reason is None:
+            progress = Progress(**json.loads((path / "progress.json").read_text())["progress"])
+            return Found(path, progress, tuple(damaged))
+        damaged.append(f"{path.name} ({reason})")
+    if damaged:
+        raise UserError(
+            f"every checkpoint in {folder} is damaged",
+            got=damaged,
+            hint="Start again without --resume, into another folder if you want to keep these files.",
+            code="corrupt-checkpoint",
+        )
+    return None
+
+
+def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> None:
+    """Put the tensors of a verified checkpoint back."""
+    try:
+        weights.set(load_file(path / TENSOR_FILES[0]))
+    except KeyError as error:
+        raise UserError(
+            f"the checkpoint {path.name} was made by another method or model",
+            got=str(error),
+            hint="Resume with the recipe in the run folder, or start again without --resume.",
+            code="checkpoint-mismatch",
+        ) from error
+    optimizers.load_state(optimizer, load_file(path / TENSOR_FILES[1]))
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        checksums = json.loads((path / "progress.json").read_text())["sha256"]
+        for name in TENSOR_FILES:
+            if sha256(path / name) != checksums[name]:
+                return f"{name} does not match its checksum"
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def values_of(weights: Weights) -> dict[str, torch.Tensor]:
+    """Masters on the CPU by name, as ``Attached.save`` takes them."""
+    return {name: value.detach().cpu() for name, value in weights.values.items()}

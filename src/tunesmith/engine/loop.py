@@ -1,0 +1,229 @@
+"""The training loop. It knows jobs, batches and terms; it knows no method, no objective and no data format.
+
+    for each update: cut its examples into micro-batches -> forward, sum the terms, divide each by the update's count,
+    backward -> add up over processes -> clip -> step -> publish -> report -> evaluate -> save
+
+An update's loss is  Σ_terms weight · (Σ_units value) / count,  with the count known before any forward pass, so how
+an update is cut into micro-batches or spread over processes changes nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tunesmith.contracts.batch import Example, Feed
+from tunesmith.contracts.method import Attached
+from tunesmith.contracts.objective import Objective
+from tunesmith.engine import checkpoint, microbatch, optimizers
+from tunesmith.engine.checkpoint import Progress
+from tunesmith.engine.interrupt import Interrupt
+from tunesmith.engine.schedules import Schedule
+from tunesmith.engine.weights import Weights
+from tunesmith.engine.workers import Workers
+from tunesmith.errors import UserError
+from tunesmith.events import Event, Sink, silent
+from tunesmith.files import whole_folder
+from tunesmith.recipe.schema import TrainConfig
+from tunesmith.seed import derive
+
+Evaluate = Callable[[int], Mapping[str, float]]
+
+
+@dataclass
+class Job:
+    """Everything that is trained together: what, by which rule, on what, for how long, into which folder."""
+
+    policy: nn.Module
+    attached: Attached
+    objective: Objective
+    weights: Weights
+    optimizer: optimizers.Optimizer
+    schedule: Schedule
+    feed: Feed
+    config: TrainConfig
+    folder: Path
+    steps: int
+    microbatch_tokens: int
+    seed: int = 0
+    workers: Workers = field(default_factory=Workers)
+    emit: Sink = silent
+    evaluate: Evaluate | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update was: ``loss`` divided as the objective says, ``norm`` before clipping, real ``tokens``."""
+
+    loss: float
+    norm: float
+    rate: float
+    tokens: int
+    units: float
+    seconds: float
+    microbatches: int
+
+
+def fit(job: Job, progress: Progress) -> Progress:
+    """Train from ``progress`` to the end (or to a stop); returns where the run stands. Checkpoints hold the rest."""
+    with Interrupt(job.emit) as interrupt:
+        while progress.step < job.steps and not progress.stopped_early:
+            update = one_update(job, progress.step)
+            _note(job, progress, update)
+            last = progress.step == job.steps
+            if job.evaluate is not None and (last or progress.step % job.config.evaluate_every == 0):
+                _evaluate(job, progress)
+            stop = job.workers.agree(interrupt.asked)
+            if last or stop or progress.stopped_early or progress.step % job.config.save_every == 0:
+                _save(job, progress)
+            if stop:
+                break
+    return progress
+
+
+def one_update(job: Job, step: int) -> Update:
+    """One optimizer update; out-of-memory drops its gradients and replays it in smaller pieces."""
+    started = time.perf_counter()
+    examples = job.feed.update(step)
+    counts = job.objective.counts(examples)
+    budget = job.microbatch_tokens
+    while True:
+        pieces = microbatch.cut(examples, budget)
+        try:
+            loss = accumulate(job, pieces, counts, step)
+            break
+        except torch.OutOfMemoryError:
+            budget = _smaller(job, budget, examples, step)
+    job.weights.collect()
+    shared = torch.tensor([loss], dtype=torch.float64)
+    job.workers.add([shared])
+    job.workers.add(list(job.weights.gradients()))
+    loss = float(shared)
+    if not math.isfinite(loss):
+        raise _not_finite(step, loss)
+    norm = job.weights.clip(job.config.clip)
+    if not math.isfinite(norm):
+        raise _not_finite(step, norm)
+    rate = job.config.learning_rate * job.schedule(step)
+    optimizers.set_rate(job.optimizer, rate)
+    job.optimizer.step()
+    job.weights.drop_gradients()
+    job.weights.publish()
+    return Update(
+        loss=loss,
+        norm=norm,
+        rate=rate,
+        tokens=sum(map(len, examples)),
+        units=float(max(counts.values())),
+        seconds=time.perf_counter() - started,
+        microbatches=len(pieces),
+    )
+
+
+def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int) -> float:
+    """Forward and backward of this process's pieces; returns its share of the update's loss."""
+    torch.manual_seed(derive(job.seed, "update", step, job.workers.rank))
+    job.policy.train()
+    total = 0.0
+    device = next(job.policy.parameters()).device
+    for piece in job.workers.share(pieces):
+        batch = job.objective.collate(piece).to(device)
+        outputs = job.policy(batch, job.objective.want)
+        terms = job.objective.loss(outputs, batch)
+        loss = sum((term.weight / counts[term.name] * term.values.sum() for term in terms), torch.zeros(()))
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> int:
+    longest = max(map(len, examples))
+    if job.workers.world > 1 or budget <= longest:
+        raise UserError(
+            f"out of memory in update {step + 1}, even with {budget} tokens at once",
+            hint="Lower train.tokens_per_microbatch or data.max_tokens, or set model.checkpointing: on. "
+            "The last checkpoint is whole; continue with --resume.",
+            code="out-of-memory",
+        )
+    job.weights.drop_gradients()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    smaller = max(longest, budget // 2)
+    job.emit(Event("note", step, {"text": f"out of memory at {budget} tokens; replaying the update with {smaller}"}))
+    job.microbatch_tokens = smaller
+    return smaller
+
+
+def _note(job: Job, progress: Progress, update: Update) -> None:
+    progress.step += 1
+    progress.tokens += update.tokens
+    progress.loss_tokens += update.units
+    progress.seconds += update.seconds
+    progress.last["train_loss"] = update.loss
+    values = {
+        "loss": update.loss,
+        "norm": update.norm,
+        "rate": update.rate,
+        "tokens": update.tokens,
+        "units": update.units,
+        "seconds": round(update.seconds, 4),
+        "epoch": round(job.feed.epoch_of(progress.step), 4),
+    }
+    job.emit(Event("step", progress.step, values))
+
+
+def _evaluate(job: Job, progress: Progress) -> None:
+    assert job.evaluate is not None
+    metrics = dict(job.evaluate(progress.step))
+    progress.last.update(metrics)
+    stopping = job.config.early_stopping
+    watched = stopping.metric if stopping else "validation_loss"
+    if watched not in metrics:
+        raise UserError(
+            "unknown metric in train.early_stopping.metric",
+            got=watched,
+            allowed=sorted(metrics),
+            code="unknown-metric",
+        )
+    value = metrics[watched]
+    better = progress.best is None or value < progress.best
+    if better:
+        progress.best, progress.best_step, progress.stale = value, progress.step, 0
+        save_best(job)
+    else:
+        progress.stale += 1
+    progress.stopped_early = stopping is not None and progress.stale >= stopping.patience
+    job.emit(Event("evaluation", progress.step, {**metrics, "best": better, "stopped_early": progress.stopped_early}))
+
+
+def save_best(job: Job) -> None:
+    """Write what is trained now as the run's result (``adapter/`` or ``model/``)."""
+    if job.workers.first:
+        with whole_folder(job.folder / job.attached.artifact) as folder:
+            job.attached.save(folder, checkpoint.values_of(job.weights))
+
+
+def _save(job: Job, progress: Progress) -> None:
+    if job.workers.first:
+        folder = job.folder / "checkpoints"
+        path = checkpoint.save(folder, progress, job.weights, job.optimizer)
+        checkpoint.prune(folder, job.config.keep)
+        job.emit(Event("saved", progress.step, {"path": str(path)}))
+
+
+def _not_finite(step: int, value: float) -> UserError:
+    return UserError(
+        f"the loss or gradient of update {step + 1} is not a number",
+        got=value,
+        hint="The last checkpoint is from before. A lower train.learning_rate or a longer train.warmup usually helps; "
+        "then start again or continue with --resume.",
+        code="loss-not-finite",
+    )

@@ -1,0 +1,95 @@
+"""Optimizers by name, built over float32 masters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tunesmith.engine.weights import Weights
+from tunesmith.errors import UserError, did_you_mean
+from tunesmith.recipe.schema import TrainConfig
+
+Optimizer = torch.optim.Optimizer
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    return torch.optim.AdamW(groups, betas=config.betas, fused=True)
+
+
+def _adam(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    return torch.optim.Adam(groups, betas=config.betas, fused=True)
+
+
+def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    return torch.optim.SGD(groups, momentum=config.betas[0], fused=True)
+
+
+def _adafactor(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+    return torch.optim.Adafactor(groups)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainConfig], Optimizer]] = {
+    "adamw": _adamw,
+    "adam": _adam,
+    "sgd": _sgd,
+    "adafactor": _adafactor,
+}
+
+
+def build(weights: Weights, config: TrainConfig) -> Optimizer:
+    """The recipe's optimizer over ``weights``; decay is left off vectors (biases, norms) and where a group says so."""
+    if config.optimizer not in OPTIMIZERS:
+        raise UserError(
+            "unknown optimizer in train.optimizer",
+            got=f"'{config.optimizer}'",
+            allowed=sorted(OPTIMIZERS),
+            hint=did_you_mean(config.optimizer, OPTIMIZERS),
+            code="unknown-optimizer",
+        )
+    groups: list[dict[str, Any]] = []
+    for group in weights.groups:
+        named = [(name, weights.values[name]) for name in group.parameters]
+        for matrices in (True, False):
+            members = [(name, value) for name, value in named if (value.ndim >= 2) == matrices]
+            if members:
+                decay = config.weight_decay if matrices and group.decay else 0.0
+                groups.append({
+                    "params": [value for _, value in members],
+                    "names": [name for name, _ in members],
+                    "rate": group.rate,
+                    "lr": config.learning_rate * group.rate,
+                    "weight_decay": decay,
+                })
+    return OPTIMIZERS[config.optimizer](groups, config)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every group the update's learning rate times the group's own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's state by ``<parameter name>|<state name>``, float32 or integer tensors."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, value in _members(optimizer):
+        for key, state in optimizer.state.get(value, {}).items():
+            tensors[f"{name}|{key}"] = state if isinstance(state, torch.Tensor) else torch.tensor(state)
+    return tensors
+
+
+def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of :func:`state_tensors`."""
+    for name, value in _members(optimizer):
+        prefix = f"{name}|"
+        state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimizer.state[value] = {
+                key: tensor.to(value.device) if tensor.ndim else tensor.clone() for key, tensor in state.items()
+            }
+
+
+def _members(optimizer: Optimizer) -> list[tuple[str, torch.Tensor]]:
+    return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]

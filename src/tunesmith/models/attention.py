@@ -1,0 +1,178 @@
+"""Attention over a flat stream: every segment sees itself and nothing else, and no padding is computed in linears.
+
+Registered with transformers under the name ``tunesmith``; models then call :func:`attend` from every layer.
+
+Shape legend: ``T`` tokens of the stream, ``H`` query heads, ``K`` key-value heads, ``D`` head size, ``B`` segments in
+a bucket, ``L`` longest segment of the bucket.
+
+Segments of similar length share a bucket: they are padded to ``L`` only here, where ``B`` matrix products in the
+compute dtype beat one kernel call a segment on a CPU (half the time of SDPA a segment at instruction lengths).
+Padding stands at the end, so causal rows never reach it; bidirectional models get a key mask.
+
+The trap: both the attention function and its mask function must be registered, or transformers drops overlays and
+hands us nothing to notice it by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tunesmith.contracts.batch import Layout
+from tunesmith.models.bucketed import bucketed_attention
+from tunesmith.models.segments import buckets, visible
+
+NAME = "tunesmith"
+LONG = 1024
+"""Segments beyond this use SDPA one by one: their score matrix would outweigh the other activations."""
+
+
+def register() -> None:
+    """Make ``attn_implementation="tunesmith"`` known to transformers (idempotent)."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, no_mask)
+
+
+def no_mask(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> None:
+    """The mask function: a flat stream has none, its layout says who sees whom."""
+    if attention_mask is not None:
+        raise RuntimeError("a flat stream was given a padding mask; the padded driver must use another implementation")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a layer asks of its attention."""
+
+    scaling: float
+    causal: bool
+    window: int | None = None
+    softcap: float | None = None
+    dropout: float = 0.0
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls: ``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``.
+
+    Raises where no ``layout`` came through (a family that drops keyword arguments must not be driven flat) and on
+    features that have no flat form here.
+    """
+    layout: Layout | None = options.get("layout")
+    if layout is None:
+        raise RuntimeError(f"{type(module).__name__} did not hand the layout to its attention; drive it padded")
+    for name in ("s_aux", "position_bias"):
+        if options.get(name) is not None:
+            raise RuntimeError(f"{type(module).__name__} uses '{name}', which flat attention does not compute")
+    causal = options.get("is_causal")
+    shape = Shape(
+        scaling=float(options.get("scaling") or query.shape[-1] ** -0.5),
+        causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
+        window=options.get("sliding_window"),
+        softcap=options.get("softcap"),
+        dropout=float(options.get("dropout") or 0.0),
+    )
+    if layout.cache is not None:
+        if shape.softcap is not None:
+            raise RuntimeError("decoding with soft-capped attention runs through the padded driver")
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        return layout.cache.attend(layer, query, key, value, scaling=shape.scaling, window=shape.window), None
+    return segment_attention(query, key, value, layout, shape), None
+
+
+def segment_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape
+) -> torch.Tensor:
+    """Attention within each segment: ``[1, H, T, D]``, ``[1, K, T, D]`` twice -> ``[1, T, H, D]``."""
+    if _varlen_fits(query, shape):
+        return _varlen(query, key, value, layout, shape)
+    if shape.softcap is not None or shape.dropout > 0.0:
+        return _each(query, key, value, layout, shape, explicit=True)
+    if max(layout.lengths) > LONG:
+        return _each(query, key, value, layout, shape, explicit=False)
+    return bucketed_attention(
+        query,
+        key,
+        value,
+        buckets(layout.lengths, str(query.device)),
+        scaling=shape.scaling,
+        causal=shape.causal,
+        window=shape.window,
+    )
+
+
+def _varlen_fits(query: torch.Tensor, shape: Shape) -> bool:
+    fast = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+    return fast and shape.dropout == 0.0 and shape.softcap is None and query.shape[-1] <= 256
+
+
+def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape) -> torch.Tensor:
+    """FlashAttention over the whole stream (CUDA, half precision). A window of W counts the token itself."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    starts = layout.starts.to(torch.int32)
+    longest = max(layout.lengths)
+    left = -1 if shape.window is None else shape.window - 1
+    out = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        starts,
+        starts,
+        longest,
+        longest,
+        scale=shape.scaling,
+        window_size=(left, 0 if shape.causal else left),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    assert isinstance(out, torch.Tensor)
+    return out[None]
+
+
+def _each(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape, *, explicit: bool
+) -> torch.Tensor:
+    """One segment after the other, by SDPA or (soft-cap, dropout) with explicit scores."""
+    grouped = query.shape[1] != key.shape[1]
+    outputs, start = [], 0
+    for length in layout.lengths:
+        rows = slice(start, start + length)
+        q, k, v = query[:, :, rows], key[:, :, rows], value[:, :, rows]
+        if explicit:
+            outputs.append(_explicit(q, k, v, shape))
+        elif shape.window is None:
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    q, k, v, is_causal=shape.causal and length > 1, scale=shape.scaling, enable_gqa=grouped
+                )
+            )
+        else:
+            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device)
+            outputs.append(
+                F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=shape.scaling, enable_gqa=grouped)
+            )
+        start += length
+    return torch.cat(outputs, dim=2).transpose(1, 2)
+
+
+def _explicit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, shape: Shape) -> torch.Tensor:
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    scores = query @ key.transpose(2, 3) * shape.scaling
+    if shape.softcap is not None:
+        scores = shape.softcap * torch.tanh(scores / shape.softcap)
+    mask = visible(query.shape[2], causal=shape.causal, window=shape.window, device=query.device)
+    scores = scores.masked_fill(~mask, float("-inf"))
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return F.dropout(weights, p=shape.dropout) @ value

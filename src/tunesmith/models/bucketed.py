@@ -1,0 +1,119 @@
+"""Segmented attention as batched matrix products, with its own backward.
+
+For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, L, D]``, ``G = H / K`` query heads a
+key-value head:
+
+    P = softmax(Q Kᵀ + M),  O = P V
+    dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO Vᵀ ∘ P)),  dQ = dS K,  dK = dSᵀ Q
+
+Grouped heads share one product (their rows are stacked), so keys and values are never repeated. Products run in the
+compute dtype, softmax keeps float32 inside. ``P`` is saved: segments are short here (see ``attention.LONG``).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from tunesmith.models.segments import Bucket, visible
+
+
+def bucketed_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    plan: tuple[Bucket, ...],
+    *,
+    scaling: float,
+    causal: bool,
+    window: int | None,
+) -> torch.Tensor:
+    """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; differentiable in all three."""
+    out: torch.Tensor = _Bucketed.apply(query, key, value, plan, (scaling, causal, window))  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Bucketed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        plan: tuple[Bucket, ...],
+        options: tuple[float, bool, int | None],
+    ) -> torch.Tensor:
+        scaling, causal, window = options
+        kv_heads = key.shape[1]
+        rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+        out = torch.empty_like(rows[0], memory_format=torch.contiguous_format)
+        saved: list[torch.Tensor] = []
+        for bucket in plan:
+            q = _gather(rows[0], bucket, kv_heads).mul_(scaling)
+            k, v = _gather(rows[1], bucket, kv_heads), _gather(rows[2], bucket, kv_heads)
+            probabilities = _softmax(torch.bmm(q, k.transpose(1, 2)), bucket, kv_heads, causal=causal, window=window)
+            _scatter(out, torch.bmm(probabilities, v), bucket, kv_heads)
+            saved += [q, k, v, probabilities]
+        ctx.save_for_backward(*saved)
+        ctx.plan, ctx.scaling, ctx.heads = plan, scaling, (query.shape[1], kv_heads)
+        return out[None]
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: torch.Tensor) -> tuple[Any, ...]:
+        heads, kv_heads = ctx.heads
+        grad = grad_out[0]
+        tokens, _, size = grad.shape
+        grads = [grad.new_empty(tokens, count, size) for count in (heads, kv_heads, kv_heads)]
+        for index, bucket in enumerate(ctx.plan):
+            q, k, v, probabilities = ctx.saved_tensors[4 * index : 4 * index + 4]
+            g = _gather(grad, bucket, kv_heads, zero_padding=True)
+            _scatter(grads[2], torch.bmm(probabilities.transpose(1, 2), g), bucket, kv_heads)
+            scores = torch.bmm(g, v.transpose(1, 2))
+            scores = torch._softmax_backward_data(scores, probabilities, -1, probabilities.dtype)
+            _scatter(grads[0], torch.bmm(scores, k).mul_(ctx.scaling), bucket, kv_heads)
+            _scatter(grads[1], torch.bmm(scores.transpose(1, 2), q), bucket, kv_heads)
+        return *(tensor.transpose(0, 1)[None] for tensor in grads), None, None
+
+
+def _gather(rows: torch.Tensor, bucket: Bucket, kv_heads: int, *, zero_padding: bool = False) -> torch.Tensor:
+    """``[T, heads, D]`` -> ``[B*K, G*L, D]`` with the bucket's rows, a fresh tensor."""
+    heads, size = rows.shape[1:]
+    taken = rows.index_select(0, bucket.rows)
+    if zero_padding and not bucket.full:
+        kept = torch.zeros(len(bucket.rows), 1, 1, dtype=rows.dtype, device=rows.device)
+        kept[bucket.kept] = 1
+        taken *= kept
+    groups = heads // kv_heads
+    shaped = taken.view(bucket.size, bucket.length, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
+    return shaped.reshape(bucket.size * kv_heads, groups * bucket.length, size)
+
+
+def _scatter(out: torch.Tensor, values: torch.Tensor, bucket: Bucket, kv_heads: int) -> None:
+    """The inverse of :func:`_gather`, writing only real rows into ``out [T, heads, D]``."""
+    heads, size = out.shape[1:]
+    shaped = values.view(bucket.size, kv_heads, heads // kv_heads, bucket.length, size).permute(0, 3, 1, 2, 4)
+    flat = shaped.reshape(bucket.size * bucket.length, heads, size)
+    out.index_copy_(0, bucket.target, flat if bucket.full else flat.index_select(0, bucket.kept))
+
+
+def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, *, causal: bool, window: int | None) -> torch.Tensor:
+    """Softmax over the keys a row may see; ``scores [B*K, G*L, L]`` are overwritten."""
+    length = bucket.length
+    if causal or window is not None:
+        scores.view(-1, length, length).add_(_bias(length, causal, window, scores.dtype, scores.device))
+    if not (causal or bucket.full):
+        hidden = torch.arange(length, device=scores.device)[None] >= bucket.lengths[:, None]
+        scores.view(bucket.size, kv_heads, -1, length).masked_fill_(hidden[:, None, None], float("-inf"))
+    probabilities = torch.softmax(scores, dim=-1)
+    if window is not None and not (causal or bucket.full):
+        # a padded row whose whole window is padding has no key to see; its NaN would spread in backward
+        probabilities.nan_to_num_(nan=0.0)
+    return probabilities
+
+
+@lru_cache(maxsize=64)
+def _bias(length: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    seen = visible(length, causal=causal, window=window, device=device)
+    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))

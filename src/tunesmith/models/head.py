@@ -1,0 +1,231 @@
+"""The language-model head: from hidden states to log-probabilities of labels, one pass, in chunks.
+
+Nobody ever holds ``[tokens, vocabulary]``. For a chunk of ``n`` rows the logits ``z [n, V]`` exist once; from them come
+``log p(label)``, its gradient with respect to the hidden state
+
+    d log p_y / d h = (onehot_y − softmax(z)) W
+
+and, where the head is trained, the weight gradient. Backward then only scales rows by the incoming gradient. For a
+trained head that needs the coefficients beforehand: ``share`` (the readout weights), to which the incoming gradient of
+a summed loss is proportional; where it is not, backward recomputes the chunks.
+
+Shape legend: ``N`` rows read out, ``d`` hidden size, ``V`` vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunesmith.contracts.policy import Outputs, Want
+from tunesmith.errors import UserError
+
+CHUNK_ELEMENTS = 2**24
+"""Logits held at once (64 MiB in float32); at least 256 rows."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a family keeps its output projection and what it does to logits.
+
+    ``linear`` maps ``[N, d] -> [N, V]``; logits are multiplied by ``scale``, then soft-capped: ``c·tanh(z/c)``.
+    ``transform`` comes before (BERT's dense + norm).
+    """
+
+    linear: nn.Module
+    scale: float = 1.0
+    softcap: float | None = None
+    transform: nn.Module | None = None
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """``[N, d] -> [N, V]`` in float32, differentiable; for few rows (decoding, proofs)."""
+        hidden = hidden if self.transform is None else self.transform(hidden)
+        z = self.linear(hidden).float() * self.scale
+        return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
+
+    def read(self, hidden: torch.Tensor, labels: torch.Tensor, share: torch.Tensor, want: Want) -> Outputs:
+        """Log-probabilities of ``labels [N]`` given ``hidden [N, d]``; ``share [N]`` are the readout weights."""
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        rows = max(256, CHUNK_ELEMENTS // _vocabulary(self.linear))
+        if not isinstance(self.linear, nn.Linear):
+            return self._read_module(hidden, labels, want, rows)
+        options = _Options(self.scale, self.softcap, want.hit, rows)
+        logprob, hit = _LinearLogprob.apply(hidden, self.linear.weight, self.linear.bias, labels, share, options)  # type: ignore[no-untyped-call]
+        return Outputs(logprob=logprob, hit=hit if want.hit else None)
+
+    def _read_module(self, hidden: torch.Tensor, labels: torch.Tensor, want: Want, rows: int) -> Outputs:
+        """Any other head module (an adapter on the head): chunks under recomputation."""
+        from torch.utils.checkpoint import checkpoint
+
+        def chunk(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+            return torch.log_softmax(Head(self.linear, self.scale, self.softcap).logits(part), dim=-1).gather(
+                1, wanted[:, None]
+            )[:, 0]
+
+        pairs = list(zip(hidden.split(rows), labels.split(rows), strict=True))
+        logprob = torch.cat([checkpoint(chunk, part, wanted, use_reentrant=False) for part, wanted in pairs])
+        if not want.hit:
+            return Outputs(logprob=logprob)
+        with torch.no_grad():
+            best = [self.linear(part).argmax(-1) == wanted for part, wanted in pairs]
+        return Outputs(logprob=logprob, hit=torch.cat(best))
+
+
+@dataclass(frozen=True)
+class _Options:
+    scale: float
+    softcap: float | None
+    hit: bool
+    rows: int
+
+
+class _LinearLogprob(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        share: torch.Tensor,
+        options: _Options,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        needs = (hidden.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
+        result = _pass(hidden, weight, bias, labels, share, options, needs)
+        ctx.options, ctx.needs = options, needs
+        recompute = (hidden, weight, bias, labels) if needs[1] or needs[2] else (None, None, None, None)
+        ctx.save_for_backward(result.grad_hidden, result.grad_weight, result.grad_bias, share, *recompute)
+        ctx.mark_non_differentiable(result.hit)
+        return result.logprob, result.hit
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
+        grad_hidden, grad_weight, grad_bias, share, hidden, weight, bias, labels = ctx.saved_tensors
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden * grad[:, None].to(grad_hidden.dtype)
+        if grad_weight is not None or grad_bias is not None:
+            factor = _proportion(grad, share)
+            if factor is None:
+                again = _pass(hidden, weight, bias, labels, grad, ctx.options, (False, *ctx.needs[1:]))
+                grad_weight, grad_bias = again.grad_weight, again.grad_bias
+            else:
+                grad_weight = None if grad_weight is None else grad_weight * factor
+                grad_bias = None if grad_bias is None else grad_bias * factor
+        return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+@dataclass
+class _Pass:
+    logprob: torch.Tensor
+    hit: torch.Tensor
+    grad_hidden: torch.Tensor | None
+    grad_weight: torch.Tensor | None
+    grad_bias: torch.Tensor | None
+
+
+def _pass(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    share: torch.Tensor,
+    options: _Options,
+    needs: tuple[bool, bool, bool],
+) -> _Pass:
+    """One sweep over the chunks: log-probabilities and the needed gradients (the weight's summed by ``share``)."""
+    count = len(labels)
+    result = _Pass(
+        logprob=torch.empty(count, dtype=torch.float32, device=hidden.device),
+        hit=torch.empty(count if options.hit else 0, dtype=torch.bool, device=hidden.device),
+        grad_hidden=torch.empty_like(hidden) if needs[0] else None,
+        grad_weight=torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None,
+        grad_bias=torch.zeros_like(bias, dtype=torch.float32) if needs[2] and bias is not None else None,
+    )
+    for start in range(0, count, options.rows):
+        rows = slice(start, min(start + options.rows, count))
+        _chunk(result, rows, hidden[rows], weight, bias, labels[rows], share[rows], options)
+    if result.grad_weight is not None:
+        result.grad_weight = result.grad_weight.to(weight.dtype)
+    if result.grad_bias is not None and bias is not None:
+        result.grad_bias = result.grad_bias.to(bias.dtype)
+    return result
+
+
+def _chunk(
+    result: _Pass,
+    rows: slice,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    share: torch.Tensor,
+    options: _Options,
+) -> None:
+    z = nn.functional.linear(hidden, weight, bias)
+    bent = None
+    if options.scale != 1.0 or options.softcap is not None:
+        z = z.float() * options.scale
+    if options.softcap is not None:
+        bent = torch.tanh(z / options.softcap)
+        z = bent * options.softcap
+    log_p = torch.log_softmax(z, dim=-1, dtype=torch.float32)
+    picked = labels[:, None]
+    result.logprob[rows] = log_p.gather(1, picked)[:, 0]
+    if options.hit:
+        result.hit[rows] = log_p.argmax(-1) == labels
+    if result.grad_hidden is None and result.grad_weight is None and result.grad_bias is None:
+        return
+    slope = log_p.exp_().neg_()
+    slope.scatter_add_(1, picked, torch.ones_like(picked, dtype=slope.dtype))
+    if bent is not None:
+        slope *= 1.0 - bent.square_()
+    if options.scale != 1.0:
+        slope *= options.scale
+    if result.grad_bias is not None:
+        result.grad_bias += share @ slope
+    low = slope.to(weight.dtype)
+    if result.grad_hidden is not None:
+        torch.mm(low, weight, out=result.grad_hidden[rows])
+    if result.grad_weight is not None:
+        result.grad_weight += low.t() @ (hidden * share[:, None].to(hidden.dtype))
+
+
+def _proportion(grad: torch.Tensor, share: torch.Tensor) -> float | None:
+    """The factor c with ``grad = c·share``, or None where there is none."""
+    if len(grad) == 0:
+        return 1.0
+    index = int(share.abs().argmax())
+    factor = float(grad[index] / share[index]) if share[index] != 0 else 0.0
+    return factor if torch.allclose(grad, share * factor, rtol=1e-6, atol=0.0) else None
+
+
+def _vocabulary(linear: nn.Module) -> int:
+    weight = getattr(linear, "weight", None)
+    return int(weight.shape[0]) if isinstance(weight, torch.Tensor) else 32_768
+
+
+def head_of(model: Any) -> Head:
+    """The head of a transformers model with a vocabulary output; scale and soft-cap as its config names them.
+
+    The names are read from the config and *verified* against the model's own logits by ``probe.head_agrees``.
+    """
+    linear = model.get_output_embeddings()
+    if linear is None:
+        raise UserError(
+            f"{type(model).__name__} has no language-model head",
+            allowed="a causal or masked language model",
+            code="no-language-head",
+        )
+    config = model.config.get_text_config()
+    scale = 1.0
+    if getattr(config, "logit_scale", None):  # Cohere multiplies
+        scale = float(config.logit_scale)
+    elif getattr(config, "logits_scaling", None):  # Granite divides
+        scale = 1.0 / float(config.logits_scaling)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    transform = getattr(getattr(getattr(model, "cls", None), "predictions", None), "transform", None)
+    return Head(linear, scale, None if softcap is None else float(softcap), transform)

@@ -1,0 +1,227 @@
+"""Which layers of a transformers model are attention, MLP, head and embedding, and the order of its blocks.
+
+Known families are tables of module names. An unknown family is analysed from its structure and shown in a
+``UserError``; nothing is guessed silently.
+
+Words: a *block* is one transformer layer (a member of the model's ``ModuleList``); the *head* is all that comes after
+the blocks (final norm, pooler, output projection); *embeddings* are all that comes before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import nn
+
+from tunesmith.errors import UserError, did_you_mean
+from tunesmith.models.linears import is_linear
+
+Kind = Literal["embedding", "attention", "mlp", "head"]
+GROUPS = ("all-linear", "attention", "mlp")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Names of one architecture. ``blocks`` and ``embeddings`` are paths from the base model, ``attention`` and ``mlp``
+    patterns of linears' paths from a block."""
+
+    blocks: tuple[str, ...]
+    embeddings: tuple[str, ...]
+    attention: tuple[str, ...]
+    mlp: tuple[str, ...]
+
+
+_LLAMA = Family(
+    blocks=("layers",),
+    embeddings=("embed_tokens",),
+    attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    mlp=("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+)
+_PHI3 = Family(
+    blocks=("layers",),
+    embeddings=("embed_tokens",),
+    attention=("self_attn.qkv_proj", "self_attn.o_proj"),
+    mlp=("mlp.gate_up_proj", "mlp.down_proj"),
+)
+_GPT2 = Family(
+    blocks=("h",),
+    embeddings=("wte", "wpe"),
+    attention=("attn.c_attn", "attn.c_proj"),
+    mlp=("mlp.c_fc", "mlp.c_proj"),
+)
+_GPT_NEOX = Family(
+    blocks=("layers",),
+    embeddings=("embed_in",),
+    attention=("attention.query_key_value", "attention.dense"),
+    mlp=("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+)
+_BERT = Family(
+    blocks=("encoder.layer",),
+    embeddings=("embeddings",),
+    attention=("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
+    mlp=("intermediate.dense", "output.dense"),
+)
+_T5 = Family(
+    blocks=("encoder.block", "decoder.block"),
+    # the encoder's last norm lies below the decoder: training it needs a backward pass through all of it
+    embeddings=("shared", "encoder.embed_tokens", "decoder.embed_tokens", "encoder.final_layer_norm"),
+    attention=tuple(f"layer.?.{kind}.{name}" for kind in ("SelfAttention", "EncDecAttention") for name in "qkvo"),
+    mlp=tuple(f"layer.?.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1", "wo")),
+)
+
+FAMILIES: Mapping[str, Family] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), _LLAMA),
+    "phi3": _PHI3,
+    "gpt2": _GPT2,
+    "gpt_neox": _GPT_NEOX,
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra"), _BERT),
+    "t5": _T5,
+}
+"""``config.model_type`` -> names."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Module paths of a model: its blocks from the bottom to the top, its linears by kind, its embeddings."""
+
+    blocks: tuple[str, ...]
+    attention: tuple[str, ...]
+    mlp: tuple[str, ...]
+    embeddings: tuple[str, ...]
+
+    def part_of(self, name: str) -> int | Literal["embedding", "head"]:
+        """Where the parameter or module ``name`` lies: the index of its block, below the blocks, or above them."""
+        for index, block in enumerate(self.blocks):
+            if _inside(name, block):
+                return index
+        return "embedding" if any(_inside(name, path) for path in self.embeddings) else "head"
+
+
+def anatomy(model: nn.Module) -> Anatomy:
+    """The anatomy of a model of a known family; a ``UserError`` with an analysis of its structure for any other."""
+    family = FAMILIES.get(_family_name(model))
+    if family is None:
+        raise _unknown_family(model)
+    modules = dict(model.named_modules())
+    prefix = _base_prefix(model)
+    blocks = tuple(
+        f"{prefix}{path}.{index}" for path in family.blocks for index in range(len(_children(modules, prefix + path)))
+    )
+    if not blocks:
+        raise _unknown_family(model)
+    attention, mlp = [], []
+    for name in (name for name, module in modules.items() if is_linear(module)):
+        block = next((block for block in blocks if _inside(name, block)), None)
+        if block is None:
+            continue
+        inner = name.removeprefix(f"{block}.")
+        if any(fnmatchcase(inner, pattern) for pattern in family.attention):
+            attention.append(name)
+        elif any(fnmatchcase(inner, pattern) for pattern in family.mlp):
+            mlp.append(name)
+        else:
+            raise _unknown_family(model)
+    return Anatomy(blocks, tuple(attention), tuple(mlp), tuple(prefix + path for path in family.embeddings))
+
+
+def resolve_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """Module paths of the linears that ``targets`` names, in the model's order.
+
+    ``all-linear`` (every linear of every block; never the head), ``attention``, ``mlp``, or a list in which each entry
+    is one of these, a module path, the end of one (``q_proj``), or a pattern (``model.layers.[01].*``). Raises
+    ``UserError``: ``unknown-target``, ``unknown-family``.
+    """
+    linears = [name for name, module in model.named_modules() if is_linear(module)]
+    chosen: set[str] = set()
+    for target in [targets] if isinstance(targets, str) else targets:
+        found = _group(model, target) if target in GROUPS else [name for name in linears if _matches(name, target)]
+        if not found:
+            raise _unknown_target(model, target, linears)
+        chosen.update(found)
+    if not chosen:
+        raise UserError(
+            "targets is empty, so nothing would be trained",
+            allowed=[*GROUPS, *_endings(linears)],
+            code="unknown-target",
+        )
+    return [name for name in linears if name in chosen]
+
+
+def _group(model: nn.Module, target: str) -> tuple[str, ...]:
+    found = anatomy(model)
+    groups = {"all-linear": found.attention + found.mlp, "attention": found.attention, "mlp": found.mlp}
+    return groups[target]
+
+
+def _matches(name: str, target: str) -> bool:
+    if any(sign in target for sign in "*?["):
+        return fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")
+    return name == target or name.endswith(f".{target}")
+
+
+def _inside(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def _children(modules: Mapping[str, nn.Module], path: str) -> Sequence[Any]:
+    found = modules.get(path)
+    return list(found) if isinstance(found, nn.ModuleList) else []
+
+
+def _family_name(model: nn.Module) -> str:
+    return str(getattr(getattr(model, "config", None), "model_type", ""))
+
+
+def _base_prefix(model: nn.Module) -> str:
+    """Path of the model without its head, with a final dot; empty where the model has no head."""
+    base = getattr(model, "base_model", model)
+    name = next((name for name, module in model.named_modules() if module is base), "")
+    return f"{name}." if name else ""
+
+
+def _endings(names: Iterable[str]) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()})
+
+
+def _unknown_target(model: nn.Module, target: str, linears: list[str]) -> UserError:
+    endings = _endings(linears)
+    other = next((type(module).__name__ for name, module in model.named_modules() if _matches(name, target)), None)
+    hint = f"'{target}' is a {other}, not a linear layer." if other else did_you_mean(target, [*GROUPS, *endings])
+    return UserError(
+        "no linear layer matches a target",
+        got=f"'{target}'",
+        allowed=[*GROUPS, *endings],
+        hint=hint,
+        code="unknown-target",
+    )
+
+
+def _unknown_family(model: nn.Module) -> UserError:
+    """What the structure shows: the lists of blocks, and the linears in and outside them with their shapes."""
+    lists = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
+    }
+    inside: dict[str, str] = {}
+    outside: list[str] = []
+    for name, module in model.named_modules():
+        if not is_linear(module):
+            continue
+        home = next((path for path in lists if _inside(name, path)), None)
+        if home is None:
+            outside.append(name)
+        else:
+            shape = "x".join(map(str, module.weight.shape))
+            inside.setdefault(name.removeprefix(f"{home}.").partition(".")[2], shape)
+    blocks = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none found"
+    shown = ", ".join(f"{name} [{shape}]" for name, shape in inside.items()) or "none found"
+    names = ", ".join(_endings(inside))
+    return UserError(
+        f"the model family '{_family_name(model) or type(model).__name__}' is not known by name. Its structure: "
+        f"lists of blocks: {blocks}; linear layers in them: {shown}; outside them: {', '.join(outside) or 'none'}",
+        allowed=sorted(FAMILIES),
+        hint=f"Name the layers yourself, for example targets: [{names}].",
+        code="unknown-family",
+    )

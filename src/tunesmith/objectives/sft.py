@@ -1,0 +1,60 @@
+"""Supervised fine-tuning: imitate the answers of a conversation (Ouyang et al. 2022, section 3.5).
+
+Prompts are read, answers are learned: by default only the assistant's tokens and their end-of-turn carry loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from tunesmith.contracts.batch import Batch, Example
+from tunesmith.contracts.data import Encoder, Encoding, Record, TrainOn
+from tunesmith.contracts.objective import Term
+from tunesmith.contracts.policy import Outputs, Want
+from tunesmith.data.collate import flatten
+from tunesmith.errors import UserError
+from tunesmith.objectives import token_loss
+from tunesmith.recipe.base import PartConfig
+
+
+class Sft(PartConfig):
+    """Imitate the answers in conversations or prompt/completion rows."""
+
+    NAME: ClassVar[str] = "sft"
+    paper: ClassVar[str] = "Ouyang et al. 2022, Training language models to follow instructions (arXiv 2203.02155)"
+    want: ClassVar[Want] = Want(logprob=True)
+    unit: ClassVar[str] = "sequences"
+
+    train_on: TrainOn = "answers"
+    """Which tokens are learned: every answer, the last answer only, or everything."""
+    response_marker: str | None = None
+    """For plain-text rows: what follows the last occurrence of this text is the answer (such as `### Response:`)."""
+
+    def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
+        """A conversation's tokens with its answers as targets; plain text needs a marker or ``train_on: everything``."""
+        if record.text is None:
+            return encoder.conversation(record, self.train_on)
+        if self.train_on == "everything":
+            return encoder.text(record.text, max_tokens=None)
+        if self.response_marker is None:
+            raise UserError(
+                "plain-text rows do not say which part is the answer",
+                allowed="objective.response_marker: '### Response:' (or your own), objective.train_on: everything, "
+                "or the objective pretrain",
+                code="no-response-marker",
+            )
+        encoding = encoder.marked(record.text, self.response_marker)
+        return [] if encoding is None else [encoding]
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A flat micro-batch."""
+        return flatten(examples)
+
+    def counts(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Trained tokens of the update."""
+        return token_loss.counts(examples)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> list[Term]:
+        """Summed negative log-likelihood of each sequence."""
+        return token_loss.loss(outputs, batch)
