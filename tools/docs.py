@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import click
-from tunesmith.cli.parts import Described, classes, described
 
 import error_pages
 from tunesmith.cli.main import COMMANDS, cli
+from tunesmith.cli.parts import Described, classes, described
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.reference import SCHEMA_FILE, json_schema, markdown_table, options, recipe_page
 
@@ -42,7 +42,9 @@ def parts_page(title: str, kind: str) -> str:
 
 def formats_page() -> str:
     """A section for each data format."""
-    return "\n".join(["# Data formats\n", GENERATED, *map(_section, described("format"))])
+    return "\n".join(
+        ["# Data formats\n", GENERATED, *(_section(part) + _columns(part) for part in described("format"))]
+    )
 
 
 def commands_page() -> str:
@@ -59,15 +61,19 @@ def commands_page() -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(
-        command, info_name=name, max_content_width=100, terminal_width=100, **command.context_settings
-    )
+    context = click.Context(command, info_name=name, terminal_width=100, help_option_names=["-h", "--help"])
     return f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
 
 
 def _section(part: Described) -> str:
     paper = f"\nPaper: {part.paper}\n" if part.paper else ""
-    return f"## {part.name}\n\n{part.text}\n{paper}"
+    text = part.text.replace("<|", "`<|").replace("|>", "|>`")
+    return f"## {part.name}\n\n{text}\n{paper}"
+
+
+def _columns(part: Described) -> str:
+    rows = [f"| `{column['name']}` | {column['help']} |" for column in part.options]
+    return "\n".join(["\n| column | what it holds |", "|---|---|", *rows]) + "\n"
 
 
 def _options(config: type) -> str:

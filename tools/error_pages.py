@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "tunesmith"
-DEFAULT_CODE = "invalid-input"
+PARAMETERS = {
+    "UserError": (("what",), "invalid-input"),
+    "Problem": (("path", "what", "got", "allowed", "hint", "code"), "invalid-value"),
+}
+"""What makes an error of a user: callable -> its positional parameters and its default code."""
+UNKNOWN = "…"
 SELF_KIND = "{self.kind}"
 
 
@@ -33,8 +38,8 @@ def raised(source: Path = SOURCE) -> list[Raised]:
             name = ast.unparse(call.func).rpartition(".")[2]
             if name == "Table" and call.args:
                 kinds.append(_text(call.args[0]))
-            if name == "UserError" and call.args:
-                found.append(_read(call, module))
+            if name in PARAMETERS and call.args:
+                found.append(_read(call, name, module))
     return sorted(_expanded(found, kinds), key=lambda item: (item.code, item.module, item.what))
 
 
@@ -59,17 +64,35 @@ def page(source: Path = SOURCE) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Constants(ast.NodeTransformer):
+    """Puts a module's string constants in the place of their names."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self.values = {
+            target.id: node.value
+            for node in module.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.values.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
+
+
 def _calls(path: Path) -> Iterator[ast.Call]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(_Constants(module).visit(module)):
         if isinstance(node, ast.Call):
             yield node
 
 
-def _read(call: ast.Call, module: str) -> Raised:
-    given = {keyword.arg: keyword.value for keyword in call.keywords}
-    code = _text(given["code"], keep_names=True) if "code" in given else DEFAULT_CODE
+def _read(call: ast.Call, name: str, module: str) -> Raised:
+    positional, default = PARAMETERS[name]
+    given = {**dict(zip(positional, call.args, strict=False)), **{item.arg: item.value for item in call.keywords}}
+    code = _text(given["code"], keep_names=True) if "code" in given else default
     allowed, hint = (_text(given[key]) if key in given else "" for key in ("allowed", "hint"))
-    return Raised(code, _text(call.args[0]), _words(allowed), _words(hint), module)
+    return Raised(code, _text(given["what"]), _words(allowed), _words(hint), module)
 
 
 def _expanded(found: list[Raised], kinds: list[str]) -> Iterator[Raised]:
@@ -78,7 +101,7 @@ def _expanded(found: list[Raised], kinds: list[str]) -> Iterator[Raised]:
             for kind in kinds:
                 what = item.what.replace("…", kind)
                 yield Raised(item.code.replace(SELF_KIND, kind), what, item.allowed, item.hint, item.module)
-        else:
+        elif item.code != UNKNOWN:  # an error that is handed on has its page where it was made
             yield item
 
 
@@ -92,8 +115,8 @@ def _text(node: ast.expr, *, keep_names: bool = False) -> str:
         return f"{{{ast.unparse(node.value)}}}" if keep_names else "…"
     if isinstance(node, ast.BinOp):
         return _text(node.left) + _text(node.right)
-    return "…"
+    return UNKNOWN
 
 
 def _words(text: str) -> str:
-    return "" if text == "…" else text.rstrip(".") + ("." if text.endswith(".") else "")
+    return "" if text == UNKNOWN else text.rstrip(".") + ("." if text.endswith(".") else "")

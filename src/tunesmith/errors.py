@@ -62,3 +62,7 @@ def _shown(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(str(item) for item in value)
     return str(value)
+
+
+class GateFailed(Exception):  # noqa: N818 - it is an outcome, not an error
+    """A proof or a gate said no: nothing is wrong with the input, and the command ends with exit code 1."""

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tunesmith.cli.output import emit, json_option, say
 
+if TYPE_CHECKING:
+    from tunesmith.run.use import Chat
+
 
 @click.command()
-@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run_or_model", metavar="RUN")
+@click.option("--system", help="A system prompt.")
 @click.option("--message", "-m", help="Say one thing, print the answer and stop.")
 @json_option
-def chat(run_folder: Path, message: str | None, as_json: bool) -> None:
-    """Talk to the model of RUN. An empty line or Ctrl-D ends; /new starts a new conversation."""
+def chat(run_or_model: str, system: str | None, message: str | None, as_json: bool) -> None:
+    """Talk to the model of RUN: a run folder, or a base model to see what it said before.
+
+    An empty line or Ctrl-D ends the conversation; /new starts a new one.
+    """
     from tunesmith import run
 
-    session = run.chat(run_folder)
+    session = run.chat(run_or_model, system=system)
     if message is not None or as_json:
         _once(session, message if message is not None else click.get_text_stream("stdin").read().strip(), as_json)
         return
     say("An empty line ends the conversation; /new starts a new one.")
     while text := _ask():
         if text == "/new":
-            session = run.chat(run_folder)
+            session = type(session)(session.session, system=system)
             continue
-        click.echo(session.say(text))
+        for piece in session.stream(text):
+            click.echo(piece, nl=False)
+        click.echo()
 
 
-def _once(session: object, message: str, as_json: bool) -> None:
-    answer = session.say(message)  # type: ignore[attr-defined]
+def _once(session: Chat, message: str, as_json: bool) -> None:
+    answer = session.say(message)
     if as_json:
         emit({"message": message, "answer": answer})
     else:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from tunesmith.cli.output import emit, grid, json_option, overrides_argument, recipe_argument, say, shown, stdout
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @click.command()
@@ -15,10 +19,12 @@ from tunesmith.cli.output import emit, grid, json_option, overrides_argument, re
 @json_option
 def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> int:
     """Run the proofs of RECIPE on its own model and rows, without training. Exit code 1 if one fails."""
-    from tunesmith import run
     from tunesmith.recipe import Recipe
 
-    results = run.check(Recipe.load(recipe, list(overrides)))
+    loaded = Recipe.load(recipe, list(overrides))
+    from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
+
+    results = run.check(loaded)
     failed = [result.name for result in results if not result.passed]
     if as_json:
         emit({"proofs": [asdict(result) for result in results]})
@@ -31,5 +37,7 @@ def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> int:
     return 1 if failed else 0
 
 
-def _mark(passed: bool) -> str:
-    return "[green]passed[/]" if passed else "[red]FAILED[/]"
+def _mark(passed: bool) -> Text:
+    from rich.text import Text
+
+    return Text("passed", style="green") if passed else Text("FAILED", style="bold red")

@@ -18,11 +18,11 @@ def doctor(as_json: bool) -> None:
         emit(found)
         return
     console = stdout()
-    hardware = {**found["hardware"], "gpus": ", ".join(found["hardware"]["gpus"]) or "none"}
-    hardware["memory"] = f"{(hardware.pop('memory_bytes') or 0) / 2**30:.1f} GiB"
+    hardware = {**found["hardware"], "devices": ", ".join(found["hardware"]["devices"]) or "no GPU"}
+    hardware["memory"] = f"{hardware.pop('memory_bytes') / 2**30:.1f} GiB"
     speeds = found["speeds"]
     for title, values in (
-        ("Versions", {name: value or "not installed" for name, value in found["versions"].items()}),
+        ("Versions", found["versions"]),
         ("Hardware", hardware),
         ("Threads", found["threads"]),
         ("Matrix products", {
@@ -39,4 +39,4 @@ def doctor(as_json: bool) -> None:
 def _state(extra: dict[str, object]) -> str:
     missing = extra["missing"]
     assert isinstance(missing, list)
-    return f"missing {', '.join(missing)}: {extra['install']}".replace("[", "\\[") if missing else "installed"
+    return f"missing {', '.join(missing)}: {extra['install']}" if missing else "installed"

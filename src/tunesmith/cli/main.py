@@ -14,7 +14,7 @@ from importlib import import_module
 
 import click
 
-from tunesmith.errors import UserError, did_you_mean
+from tunesmith.errors import GateFailed, UserError, did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tunesmith.cli.demo:demo", "See the whole journey on the embedded model, in minutes."),
@@ -49,6 +49,10 @@ tenfold), libraries stay quiet and send nothing home. None of them changes a res
 REPORT_AT = "https://github.com/tunesmith/tunesmith/issues"
 
 
+class _ReaderLeftError(Exception):
+    """Whoever read our output has left (`| head`), which is no failure; click would make it exit code 1."""
+
+
 class LazyCommands(click.Group):
     """A group that knows names and summaries without importing any command."""
 
@@ -69,6 +73,13 @@ class LazyCommands(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run one command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderLeftError from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, from the summaries."""
@@ -93,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         return int(cli.main(args=words, prog_name="tunesmith", standalone_mode=False) or 0)
+    except GateFailed as error:
+        return _fail(error, as_json)
     except UserError as error:
         return _refuse(error, as_json)
     except click.ClickException as error:
@@ -100,12 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. Nothing that was saved is lost.", err=True)
         return 130
-    except BrokenPipeError:
-        # the reader of our output left (`| head`): nothing is wrong, and the exit must not flush into the broken pipe
+    except _ReaderLeftError:
+        # what is still in the buffer must not be flushed into the broken pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _confess(error, as_json)
+
+
+def _fail(error: GateFailed, as_json: bool) -> int:
+    """Say what did not pass; exit code 1."""
+    click.echo(f"{_red('failed:')} {error}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": {"code": "gate-failed", "what": str(error)}}, ensure_ascii=False))
+    return 1
 
 
 def _refuse(error: UserError, as_json: bool) -> int:

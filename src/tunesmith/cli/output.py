@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+PIPE_WIDTH = 1000
+"""Columns where the output is no terminal: nothing is wrapped or shortened for a program that reads it."""
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout; words stay on stderr."
@@ -34,7 +39,8 @@ def stdout() -> Console:
     """A console for results; colours only on a terminal and never with ``NO_COLOR``."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, width=PIPE_WIDTH if piped else None)
 
 
 def stderr() -> Console:
@@ -47,23 +53,25 @@ def stderr() -> Console:
 def pairs(values: Mapping[str, Any]) -> Table:
     """A borderless table of names and values."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in values.items():
-        table.add_row(name.replace("_", " "), shown(value))
+        table.add_row(name.replace("_", " "), Text(shown(value)))
     return table
 
 
-def grid(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    """A plain table with a header."""
+def grid(columns: tuple[str, ...], rows: Sequence[tuple[str | Text, ...]]) -> Table:
+    """A plain table with a header; strings are shown as they are, ``[`` included."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 

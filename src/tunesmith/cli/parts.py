@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.output import emit, grid, json_option, pairs, say, stdout
+from tunesmith.cli.output import emit, grid, json_option, say, stdout
 
 TABLES = {
-    "method": "tunesmith.methods.table:METHODS",
-    "objective": "tunesmith.objectives.table:OBJECTIVES",
-    "format": "tunesmith.data.formats.table:FORMATS",
+    "method": "tunesmith.methods:TABLE",
+    "objective": "tunesmith.objectives:TABLE",
+    "format": "tunesmith.data.formats:FORMATS",
 }
 
 
@@ -42,17 +42,18 @@ def described(kind: str) -> list[Described]:
 
 
 def _describe(name: str, part: Any) -> Described:
-    from pydantic import BaseModel
-
+    if not inspect.isclass(part):  # a data format is a value: its options are the columns it reads
+        columns = [{"name": column, "help": meaning} for column, meaning in part.columns.items()]
+        return Described(name, part.summary, part.summary, "", columns)
     from tunesmith.recipe.reference import options
 
+    config: Any = part
     text = inspect.getdoc(part) or ""
-    summary = " ".join(text.split("\n\n")[0].split())
-    configurable = inspect.isclass(part) and issubclass(part, BaseModel)
-    fields = [asdict(option) for option in options(part)] if configurable else []
-    for field in fields:
-        field["name"] = field.pop("path")
-    return Described(name, summary, text, getattr(part, "paper", ""), fields)
+    fields = [
+        {"name": option.path, "allowed": option.allowed, "default": option.default, "help": option.help}
+        for option in options(config)
+    ]
+    return Described(name, " ".join(text.split("\n\n")[0].split()), text, getattr(part, "paper", ""), fields)
 
 
 def _show(kind: str, name: str | None, as_json: bool) -> None:
@@ -80,8 +81,11 @@ def _show_one(part: Described) -> None:
     if part.paper:
         console.print(f"\nPaper: {part.paper}", markup=False)
     if part.options:
-        rows = [(item["name"], item["allowed"], item["default"] or "required", item["help"]) for item in part.options]
-        console.print(grid(("option", "allowed", "default", "what it does"), rows))
+        names = tuple(part.options[0])
+        rows = [
+            tuple(str(item[name] if item[name] is not None else "required") for name in names) for item in part.options
+        ]
+        console.print(grid(names, rows))
 
 
 @click.command()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from tunesmith.cli.output import emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
+
+SHOWN = (
+    "run",
+    "steps",
+    "train_loss",
+    "validation_loss",
+    "tokens_per_second",
+    "useful_fraction",
+    "peak_memory_bytes",
+    "trainable_parameters",
+)
+"""What a person reads of a summary; the rest is in the run folder's report.json."""
 
 
 @click.command()
@@ -23,19 +36,17 @@ def train(
 
     Ctrl-C saves and stops; the same command with --resume goes on from there, exactly.
     """
-    from tunesmith import run
     from tunesmith.recipe import Recipe
 
-    result = run.train(
-        Recipe.load(recipe, list(overrides)),
-        out=out,
-        resume=resume,
-        sinks=(),
-        switch_proofs_off=no_proofs,
-    )
+    loaded = Recipe.load(recipe, list(overrides))
+    from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
+    from tunesmith.engine.sinks.live import display
+
+    with closing(display()) as shown:
+        result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
     summary = result.summary()
     if as_json:
         emit(summary)
         return
-    stdout().print(pairs(summary))
+    stdout().print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
     say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")

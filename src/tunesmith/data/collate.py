@@ -1,4 +1,8 @@
-"""From examples to a flat micro-batch: the tokens one after the other, and which predictions carry loss."""
+"""Examples to one flat micro-batch: no padding, one loss-carrying prediction for every target.
+
+Token ``i`` of a sequence is predicted by row ``i - 1``; a sequence's first token has no row before it and is never a
+label, and no row of one sequence predicts a token of another.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,24 @@ from tunesmith.contracts.batch import Batch, Example, Layout, Readout, Stream
 
 
 def flatten(examples: Sequence[Example]) -> Batch:
-    """One stream of all tokens; trained token ``i`` of a sequence is read out at row ``i − 1``.
-
-    A sequence's first token has nothing before it and is never read out. Positions restart at 0 in every sequence,
-    weights are 1, and a unit is a sequence.
-    """
-    lengths = tuple(len(example) for example in examples)
-    starts = np.cumsum([0, *lengths])
+    """One stream of ``examples`` in their order; unit = sequence, every weight 1."""
+    lengths = [len(example) for example in examples]
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.concatenate([example.ids for example in examples]).astype(np.int64)
-    positions = np.concatenate([np.arange(length) for length in lengths])
-    trained = np.concatenate([example.trained for example in examples])
-    trained[starts[:-1]] = False
-    labels_at = np.flatnonzero(trained)
-    unit = np.searchsorted(starts, labels_at, side="right") - 1
+    segment = np.repeat(np.arange(len(examples)), lengths)
+    positions = np.arange(len(ids)) - starts[segment]
+    trained = np.concatenate([example.trained for example in examples]) & (positions > 0)
+    targets = np.flatnonzero(trained)
+    layout = Layout(torch.from_numpy(starts), tuple(lengths))
     readout = Readout(
-        rows=torch.from_numpy(labels_at - 1),
-        labels=torch.from_numpy(ids[labels_at]),
-        weights=torch.ones(len(labels_at)),
-        unit=torch.from_numpy(unit),
+        rows=torch.from_numpy(targets - 1),
+        labels=torch.from_numpy(ids[targets]),
+        weights=torch.ones(len(targets)),
+        unit=torch.from_numpy(segment[targets]),
     )
-    layout = Layout(torch.from_numpy(starts), lengths)
     return Batch(
         main=Stream(torch.from_numpy(ids), torch.from_numpy(positions), layout),
         readout=readout,
-        unit_ids=torch.tensor([example.row for example in examples]),
-        sources=torch.tensor([example.source for example in examples]),
+        unit_ids=torch.tensor([example.row for example in examples], dtype=torch.int64),
+        sources=torch.tensor([example.source for example in examples], dtype=torch.int64),
     )

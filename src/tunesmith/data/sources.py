@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def open_source(path: str, *, split: str | None = None, unit: str = "text") -> S
 
 def _files(location: Path) -> list[Path]:
     if location.is_file():
-        _reader(location)
+        _reader(location, "text")
         return [location]
     files = sorted(file for file in location.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
     if not files:
@@ -66,8 +67,8 @@ def _files(location: Path) -> list[Path]:
     return files
 
 
-def _reader(file: Path) -> Callable[[Path, str], Iterator[Row]]:
-    reader = READERS.get(file.suffix.lower())
+def _reader(file: Path, unit: str) -> Callable[[Path], Iterator[Row]]:
+    reader = partial(_read_txt, unit=unit) if file.suffix.lower() == ".txt" else READERS.get(file.suffix.lower())
     if reader is None:
         raise UserError(
             f"cannot tell what kind of file {file} is",
@@ -83,7 +84,7 @@ def _rows_of_files(files: list[Path], unit: str) -> Iterator[Row]:
     for file in files:
         seen = False
         try:
-            for row in _reader(file)(file, unit):
+            for row in _reader(file, unit)(file):
                 seen = True
                 yield row
         except UnicodeDecodeError as error:
@@ -97,7 +98,7 @@ def _rows_of_files(files: list[Path], unit: str) -> Iterator[Row]:
             raise UserError(f"{file} is empty", hint="It holds no rows; check the path.", code="empty-file")
 
 
-def _read_jsonl(file: Path, unit: str) -> Iterator[Row]:
+def _read_jsonl(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -116,7 +117,7 @@ def _parse(line: str, file: Path, number: int) -> Any:
         ) from None
 
 
-def _read_json(file: Path, unit: str) -> Iterator[Row]:
+def _read_json(file: Path) -> Iterator[Row]:
     text = file.read_text(encoding="utf-8-sig")
     if not text.strip():
         return
@@ -124,7 +125,7 @@ def _read_json(file: Path, unit: str) -> Iterator[Row]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and _is_json(text.lstrip().split("\n", 1)[0]):
-            yield from _read_jsonl(file, unit)
+            yield from _read_jsonl(file)
             return
         raise UserError(
             f"bad JSON in {file} on line {error.lineno}",
@@ -154,7 +155,7 @@ def _object(value: Any) -> dict[str, Any] | Broken:
     return value if isinstance(value, dict) else Broken(f"the row is {type(value).__name__}, not an object")
 
 
-def _read_csv(file: Path, unit: str) -> Iterator[Row]:
+def _read_csv(file: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8-sig", newline="") as handle:
         table = csv.reader(handle, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
@@ -170,9 +171,9 @@ def _read_csv(file: Path, unit: str) -> Iterator[Row]:
             yield Row(value, table.line_num, str(file))
 
 
-def _read_parquet(file: Path, unit: str) -> Iterator[Row]:
+def _read_parquet(file: Path) -> Iterator[Row]:
     try:
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError:
         raise _needs_extra(f"reading {file.name} needs pyarrow") from None
     try:
@@ -186,7 +187,7 @@ def _read_parquet(file: Path, unit: str) -> Iterator[Row]:
             yield Row(row, number, str(file))
 
 
-def _read_txt(file: Path, unit: str) -> Iterator[Row]:
+def _read_txt(file: Path, unit: str = "text") -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         start, held = 1, list[str]()
         for number, line in enumerate(lines, start=1):
@@ -211,7 +212,7 @@ def _text_row(held: list[str], line: int, file: Path) -> Iterator[Row]:
         yield Row({"text": text}, line, str(file))
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
@@ -232,7 +233,8 @@ def _digest(files: list[Path]) -> bytes:
 
 def _looks_like_hub_id(path: str) -> bool:
     parts = path.split("/")
-    return len(parts) == 2 and all(parts) and Path(path).suffix.lower() not in READERS and not path.startswith((".", "~"))
+    named_like_file = Path(path).suffix.lower() in READERS or path.startswith((".", "~")) or Path(parts[0]).is_dir()
+    return len(parts) == 2 and all(parts) and not named_like_file
 
 
 def _hub(path: str, split: str | None) -> Source:
@@ -256,7 +258,7 @@ def _hub(path: str, split: str | None) -> Source:
         for number, row in enumerate(loaded, start=1):
             yield Row(dict(row), number, path)
 
-    return Source(path, rows, lambda: f"{path}/{split}/{loaded._fingerprint}".encode())
+    return Source(path, rows, f"{path}/{split}/{loaded._fingerprint}".encode)
 
 
 def _needs_extra(what: str) -> UserError:

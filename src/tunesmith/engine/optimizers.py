@@ -26,7 +26,7 @@ def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
     return torch.optim.SGD(groups, momentum=config.betas[0], fused=True)
 
 
-def _adafactor(groups: list[dict[str, Any]], config: TrainConfig) -> Optimizer:
+def _adafactor(groups: list[dict[str, Any]], _: TrainConfig) -> Optimizer:
     return torch.optim.Adafactor(groups)
 
 
@@ -55,13 +55,15 @@ def build(weights: Weights, config: TrainConfig) -> Optimizer:
             members = [(name, value) for name, value in named if (value.ndim >= 2) == matrices]
             if members:
                 decay = config.weight_decay if matrices and group.decay else 0.0
-                groups.append({
-                    "params": [value for _, value in members],
-                    "names": [name for name, _ in members],
-                    "rate": group.rate,
-                    "lr": config.learning_rate * group.rate,
-                    "weight_decay": decay,
-                })
+                groups.append(
+                    {
+                        "params": [value for _, value in members],
+                        "names": [name for name, _ in members],
+                        "rate": group.rate,
+                        "lr": config.learning_rate * group.rate,
+                        "weight_decay": decay,
+                    }
+                )
     return OPTIMIZERS[config.optimizer](groups, config)
 
 

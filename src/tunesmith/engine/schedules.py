@@ -16,7 +16,7 @@ def warmup_steps(warmup: float, total: int) -> int:
     return min(total, round(warmup * total) if warmup < 1 else round(warmup))
 
 
-def constant(progress: float) -> float:
+def constant(_: float) -> float:
     """1 throughout."""
     return 1.0
 

@@ -5,7 +5,7 @@ Shape legend: ``R`` rows, ``H`` query heads, ``K`` key-value heads, ``G = H / K`
 
 A *prefill* brings whole prompts, one flat stream without padding: their attention is the training one, by segment. A
 *decode step* brings one token a row: its ``G`` query heads of a key-value head share one product with that row's keys,
-so that keys are never repeated, and a mask hides what lies beyond the row's length or outside the window.
+so that keys are never repeated, and a bias hides what lies beyond the row's length or outside the window.
 
 Active requests are rows ``0 .. n-1``. A finished row is overwritten by the last one, so no step computes a dead row.
 The trap: what lies beyond a row's length must be finite (zeros or stale), for 0 times NaN is NaN.
@@ -131,7 +131,7 @@ class _Decode:
 
     def __init__(self, cache: Cache, places: _Places, longest: int) -> None:
         self._cache, self._places, self._longest = cache, places, longest
-        self._masks: dict[int | None, torch.Tensor] = {}
+        self._biases: dict[int | None, torch.Tensor] = {}
 
     def attend(
         self,
@@ -149,25 +149,28 @@ class _Decode:
         heads, rows, size = query.shape[1:]
         keys, values = self._cache.layer(layer, rows, self._longest)
         q = query[0].transpose(0, 1).reshape(rows, key.shape[1], heads // key.shape[1], size)
-        mask = self._mask(window)
+        bias = self._bias(window, q.dtype)
         if softcap is None:
-            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scaling)
+            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=scaling)
         else:
-            scores = softcap * torch.tanh(q @ keys.transpose(2, 3) * scaling / softcap)
-            weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1, dtype=torch.float32)
-            out = weights.to(values.dtype) @ values
+            scores = softcap * torch.tanh(q @ keys.transpose(2, 3) * scaling / softcap) + bias
+            out = scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype) @ values
         return out.reshape(1, rows, heads, values.shape[3])
 
-    def _mask(self, window: int | None) -> torch.Tensor:
-        """Bool ``[rows, 1, 1, L]``; a window of W counts the token itself."""
-        if window not in self._masks:
+    def _bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """``[rows, 1, 1, L]``, 0 where seen and minus infinity elsewhere, made once a step for all layers.
+
+        A window of W counts the token itself.
+        """
+        if window not in self._biases:
             own = self._places.positions[:, None]
             column = torch.arange(self._longest, device=own.device)[None]
             seen = column <= own
             if window is not None:
                 seen &= column > own - window
-            self._masks[window] = seen[:, None, None]
-        return self._masks[window]
+            bias = torch.zeros(seen.shape, dtype=dtype, device=own.device).masked_fill_(~seen, float("-inf"))
+            self._biases[window] = bias[:, None, None]
+        return self._biases[window]
 
 
 def _layout(counts: Sequence[int], device: torch.device) -> Layout:

@@ -8,7 +8,6 @@ only the chosen token possible, so that greedy search must take it. Defaults of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -67,7 +66,7 @@ class _Chooser:
     def __init__(self, requests: Sequence[Request], rules: Rules) -> None:
         self._requests, self._rules = requests, rules
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         open_rows = [row for row, request in enumerate(self._requests) if not request.done]
         tokens = self._rules.extend([self._requests[row] for row in open_rows], scores[open_rows].float())
         forced = torch.full_like(scores, float("-inf"))

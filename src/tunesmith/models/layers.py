@@ -150,6 +150,25 @@ def resolve_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]
     return [name for name in linears if name in chosen]
 
 
+def shortest_endings(model: nn.Module, paths: Sequence[str]) -> list[str]:
+    """The shortest module names that select exactly ``paths``: ``[q_proj, v_proj]`` rather than every path.
+
+    An ending selects every module whose path is it or ends with ``.`` and it (PEFT's rule).
+    """
+    chosen, modules = set(paths), [name for name, _ in model.named_modules()]
+    found: set[str] = set()
+    for path in paths:
+        words = path.split(".")
+        endings = [".".join(words[start:]) for start in range(len(words) - 1, 0, -1)]
+        fits = (
+            ending
+            for ending in endings
+            if all(name in chosen for name in modules if name == ending or name.endswith(f".{ending}"))
+        )
+        found.add(next(fits, path))
+    return sorted(found)
+
+
 def _group(model: nn.Module, target: str) -> tuple[str, ...]:
     found = anatomy(model)
     groups = {"all-linear": found.attention + found.mlp, "attention": found.attention, "mlp": found.mlp}

@@ -127,7 +127,8 @@ def conversation(
     if not messages:
         raise BadRow("the conversation is empty")
     if not answers:
-        raise BadRow("the conversation has no answer (no assistant turn)")
+        hint = "; column 'chosen' may hold it: columns: {answer: chosen}" if "chosen" in meta else ""
+        raise BadRow(f"the conversation has no answer (no assistant turn){hint}")
     if any(not answer.content.strip() and not answer.extra.get("tool_calls") for answer in answers):
         raise BadRow("an answer is empty")
     if messages[0].role == "assistant" and len(messages) == 1:

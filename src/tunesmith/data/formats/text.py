@@ -24,7 +24,7 @@ def read(row: Row) -> Record:
     return Record(text=text_of(row, "text"), meta=rest(row, "text"))
 
 
-def _never(rows: Sequence[Row]) -> str | None:
+def _never(_rows: Sequence[Row]) -> str | None:
     return None
 
 

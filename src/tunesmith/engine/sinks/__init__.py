@@ -1,1 +1,1 @@
-""""""
+"""Where events go: the record on disk, the live display, experiment trackers."""

@@ -22,6 +22,7 @@ class JsonlSink:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, event: Event) -> None:
+        """Append one event."""
         line = json.dumps({"kind": event.kind, "step": event.step, **_plain(event.values)}, ensure_ascii=False)
         with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

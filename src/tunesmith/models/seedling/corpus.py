@@ -37,10 +37,19 @@ def documents(kind: str, *, seed: int, held_out: bool = False, world: World | No
         yield _MAKERS[kind](rng, place, held_out=held_out)
 
 
-def write_corpus(path: Path, *, seed: int, megabytes: float, held_out: bool = False, unlike: frozenset[str] = frozenset()) -> dict[str, int]:
+def write_corpus(
+    path: Path,
+    *,
+    seed: int,
+    megabytes: float,
+    held_out: bool = False,
+    opening: str = "",
+    unlike: frozenset[str] = frozenset(),
+) -> dict[str, int]:
     """Write rows `{"text", "kind"}` as jsonl, kinds mixed by `SHARES`; returns the characters written of each kind.
 
-    No document is written twice, nor any in `unlike` (the texts of the other file).
+    Every text begins with `opening` (a begin token). No document is written twice, nor any in `unlike` (the texts of
+    the other file, openings included).
     """
     streams = {kind: documents(kind, seed=seed, held_out=held_out) for kind in KINDS}
     written = dict.fromkeys(KINDS, 0)
@@ -49,7 +58,7 @@ def write_corpus(path: Path, *, seed: int, megabytes: float, held_out: bool = Fa
     with path.open("w", encoding="utf-8") as file:
         while total < limit:
             kind = min(KINDS, key=lambda name: written[name] / SHARES[name])
-            text = next(streams[kind])
+            text = opening + next(streams[kind])
             if hash(text) in seen:
                 continue
             seen.add(hash(text))

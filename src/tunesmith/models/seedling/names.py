@@ -1,14 +1,15 @@
 """The word lists that the world is grown from (see `world.py`); pure data, in the order the generator draws from."""
 
+# ruff: noqa: E501, SIM905  (lists of sentences, one idea a line)
 from __future__ import annotations
 
-NAME_STARTS = "Be Bri Ca Da Fe Fi Ga Ha Jo Ka Ke La Le Lo Ma Mi Na Ne No Ola Pe Ra Ro Sa Se So Ta Te To U Va Ve Wi Ya Zo".split()  # noqa: E501
+NAME_STARTS = "Be Bri Ca Da Fe Fi Ga Ha Jo Ka Ke La Le Lo Ma Mi Na Ne No Ola Pe Ra Ro Sa Se So Ta Te To U Va Ve Wi Ya Zo".split()
 NAME_MIDDLES = "b d dr l l ll m m n n nn r r rr s ss t th v v z".split()
 SHE_ENDS = "a a a ia ea ina ella etta ie ira".split()
 HE_ENDS = "en in o on ard ek us an or im".split()
 PET_NAMES = "Button Pepper Socks Biscuit Shadow Clover Pip Muffin Rusty Snow Ginger Bramble Dot Comet Pickle Acorn".split()
 
-TOWN_STARTS = "Ash Bell Birch Cold Corn Dew Dun East Elm Fern Fox Glen Gold Hare Hill Kings Lark Lun Marl Moss North Oak Old Otter Pen Quill Raven Red Rose Sand Silver Stone Swan Thorn West White Wind Wolf Wren Yew".split()  # noqa: E501
+TOWN_STARTS = "Ash Bell Birch Cold Corn Dew Dun East Elm Fern Fox Glen Gold Hare Hill Kings Lark Lun Marl Moss North Oak Old Otter Pen Quill Raven Red Rose Sand Silver Stone Swan Thorn West White Wind Wolf Wren Yew".split()
 TOWN_ENDS = "bridge brook bury dale field ford gate haven ham mere mill port stead ton vale wick wood worth".split()
 REGIONS = ["the Amber Coast", "the Green Hills", "the Low Marsh", "the Pine Mountains", "the Silver Plain", "the Windy Islands"]
 RIVERS = ["Osk", "Tamble", "Virr", "Lenna", "Dunwater", "Moor", "Brindle", "Sef", "Alder", "Nim"]

@@ -4,6 +4,7 @@ Reserved problems (`reserved`) appear only where `held_out` is set, so the held-
 memory. Sums of a one-digit number and products are tables to be known by heart, so all of those are in the corpus.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ A sentence about a person is a subject (name or pronoun) with one or two verb ph
 sentences; every fact is met in varied company, which is what makes it retrievable later.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from random import Random
@@ -77,7 +78,7 @@ _THING = {
 _LINKS = [""] * 24 + ["also, ", "in fact, ", "people say that ", "everyone knows that ", "it is true that ", "besides, "]
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """One document about a person, a town, a thing, a list or a comparison; `held_out` changes nothing here."""
     maker = rng.choices((_about_person, _about_town, _about_thing, _cards, _comparison), (45, 15, 18, 8, 14))[0]
     return maker(rng, world)
@@ -155,8 +156,7 @@ def _cards(rng: Random, world: World) -> str:
 def _comparison(rng: Random, world: World) -> str:
     """Statements that hold between two people or two things."""
     if rng.random() < 0.3:
-        one, two = rng.sample(world.things, 2)
-        low, high = sorted((one, two), key=lambda thing: thing.price)
+        low, high = sorted(rng.sample(world.things, 2), key=lambda thing: thing.price)
         fill = {"low": low.name, "high": high.name, "a": low.price, "b": high.price, "gap": high.price - low.price}
         lines = ["a [low] costs [a] coins and a [high] costs [b] coins.",
                  "a [high] is {dearer|more expensive} than a [low]." if high.price > low.price else "a [low] and a [high] cost the same.",

@@ -4,6 +4,7 @@ English `the small cat sees one tree` becomes the Lumari words in the same order
 the class (-o noun, -a verb, -i adjective, -e other).
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from random import Random
@@ -55,7 +56,7 @@ def written(words: list[str]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """A dictionary page, a phrase book, a lesson, or a text in both languages; `held_out` changes nothing here."""
     return rng.choices((_page, _phrases, _lesson, _text), (30, 40, 15, 15))[0](rng, world)
 

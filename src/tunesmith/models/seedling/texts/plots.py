@@ -5,6 +5,7 @@ Slots: `[a]` the hero with `[he] [him] [his] [He] [His]`, `[b]` the friend with 
 [known_for]`, `[other]` another town, `[weather] [day] [n] [m] [sum]` and `[word] [lum] [lang]` from the dictionary.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 PLOTS: dict[str, list[list[str]]] = {

@@ -3,6 +3,7 @@
 Mood and words belong together (`OPENINGS`, `POINTS`, `ENDINGS` per mood); happy means 5 or 4 stars, calm 4 or 3, sad 2, angry 1.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -71,13 +72,14 @@ _RATING = ["it gets [stars] out of 5 stars.", "the rating is [stars] of 5.", "st
 
 @dataclass(frozen=True)
 class Review:
-    """The text alone, its subject, and what the writer felt."""
+    """The text alone, its subject, who is named in it (or nobody), and what the writer felt."""
 
     text: str
     subject: str
     mood: str
     stars: int
     writer: str
+    seller: str
 
 
 def review(rng: Random, world: World, *, mood: str | None = None) -> Review:
@@ -91,14 +93,17 @@ def review(rng: Random, world: World, *, mood: str | None = None) -> Review:
     lines = [rng.choice(OPENINGS[mood]), *rng.sample(POINTS[kind][mood], rng.randint(2, 4))]
     if rng.random() < 0.6:
         lines.append(rng.choice(_ENDINGS[mood]))
-    return Review(say(rng, " ".join(lines), fill), town.name if kind == "town" else _with_article(subject), mood, rng.choice(_STARS[mood]), rng.choice(world.people).name)
+    text = say(rng, " ".join(lines), fill)
+    named = town.name if kind == "town" else _with_article(subject)
+    stars, writer = rng.choice(_STARS[mood]), rng.choice(world.people).name
+    return Review(text, named, mood, stars, writer, str(fill["seller"]) if str(fill["seller"]) in text else "")
 
 
 def _with_article(subject: str) -> str:
     return subject if subject.endswith(("s", "soup", "stew", "jelly", "toast", "jam", "bread")) else f"a {subject}"
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """A review with its subject or writer in front and the mood, the stars or both behind; `held_out` changes nothing here."""
     made = review(rng, world)
     fill = {**vars(made)}

@@ -3,6 +3,7 @@
 The hero is a real inhabitant and keeps the town, pet and tastes that the facts give; the friend is the hero's friend.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from random import Random
@@ -38,7 +39,7 @@ _VERSES = ["{I saw|we found|there was|you lost} {a|one} {small|big|old|new} [x],
            "and {no one|[a]|my friend|the king} had the [x],", "{then came|so sang|I heard} the {happy|hungry|sleepy} [x],"]  # fmt: skip
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """A story (most of the time), a letter or a few rhymed lines; `held_out` changes nothing here."""
     return rng.choices((_story, _letter, _verse), (86, 9, 5))[0](rng, world)
 
@@ -85,7 +86,7 @@ def _letter(rng: Random, world: World) -> str:
 
 def _verse(rng: Random, world: World) -> str:
     fill = {"a": rng.choice(world.people).name}
-    lines = []
+    lines: list[str] = []
     for group in rng.sample(names.RHYMES, rng.randint(2, 4)):
         for word in rng.sample(group.split(), 2):
             lines.append(say(rng, _VERSES[len(lines) % len(_VERSES)], {**fill, "x": word}))

@@ -1,5 +1,6 @@
 """Documents of unit conversion: lengths, weights, times, volumes, money; every number exact."""
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from random import Random
@@ -27,7 +28,7 @@ _TALES = {
 }
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """Three to eight statements about one or two pairs of units; `held_out` changes nothing here."""
     pairs = rng.sample(UNITS, rng.randint(1, 2))
     lines = []

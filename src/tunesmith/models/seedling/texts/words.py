@@ -3,6 +3,7 @@
 The tokenizer hides letters from the model, so every word is spelled out often; all statements are computed.
 """
 
+# ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted(word for word in pool if 3 <= len(word) <= 8))
 
 
-def document(rng: Random, world: World, *, held_out: bool = False) -> str:
+def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
     """Three to nine statements, in one form or mixed; `held_out` changes nothing here."""
     makers: list[Callable[[Random, World], str]] = [_spelled, _spelled, _length, _letter, _reversed, _reversed, _sorted, _sorted, _counted,
                                                     _capitals, _rhyme, _ends, _tone, _listing]  # fmt: skip

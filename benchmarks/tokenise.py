@@ -1,0 +1,134 @@
+"""Rows tokenised per second by the data path against the bare tokenizer, and the memory it takes.
+
+    python benchmarks/tokenise.py [--rows 100000] [--tokenizer FOLDER] [--json]
+
+The data path reads jsonl, renders a chat template, tokenises, marks targets, splits and writes the store; the bare
+tokenizer is given the same texts, already rendered and in memory, as ``encode_batch`` of 1,000 (all cores both times).
+Bar: ratio >= 0.7, and resident memory that does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tunesmith.contracts.data import Encoder, Encoding, Record
+
+WORDS = 6000
+
+
+def encode(record: Record, encoder: Encoder) -> list[Encoding]:
+    """What the objective ``sft`` does."""
+    return encoder.conversation(record, "answers")
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Alpaca rows of about 110 words, from a fixed seed."""
+    chance = random.Random(0)
+    letters = "etaoinshrdlcumwfgypbvk"
+    words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(WORDS)]
+    ranks = [1.0 / (rank + 10) for rank in range(WORDS)]
+    with path.open("w") as file:
+        for number in range(count):
+            drawn = chance.choices(words, ranks, k=chance.randint(60, 160))
+            row = {
+                "instruction": f"{number}: {' '.join(drawn[:20])}?",
+                "input": "",
+                "output": " ".join(drawn[20:]) + ".",
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def make_tokenizer(path: Path) -> Any:
+    """A byte-level BPE of 4,000 tokens, trained on the first rows."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=4000, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet)
+    with path.open() as file:
+        tokenizer.train_from_iterator([next(file) for _ in range(3000)], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def bare(encoder: Any, path: Path) -> float:
+    """Seconds of the bare tokenizer on the rendered texts."""
+    from tokenizers import Tokenizer
+
+    from tunesmith.data.formats.alpaca import read
+
+    texts = []
+    with path.open() as file:
+        for line in file:
+            record = read(json.loads(line))
+            texts.append(encoder.renderer.render([one.as_dict() for one in record.messages or ()]).text)
+    tokenizer = Tokenizer.from_str(encoder.tokenizer_json)
+    started = time.perf_counter()
+    for start in range(0, len(texts), 1000):
+        [encoding.ids for encoding in tokenizer.encode_batch(texts[start : start + 1000], add_special_tokens=False)]
+    return time.perf_counter() - started
+
+
+def prepared(encoder: Any, path: Path, cache: Path) -> float:
+    """Seconds of the data path."""
+    from tunesmith.data.prepare import prepare
+    from tunesmith.recipe.schema import DataConfig, SourceConfig
+
+    config = DataConfig(train=[SourceConfig(path=str(path))], max_tokens=1024, max_lost=1.0)
+    started = time.perf_counter()
+    prepare(config, encode, encoder, seed=0, cache=cache, options_key="benchmark")
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--tokenizer", type=Path)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    sys.modules["tokenise"] = sys.modules["__main__"]  # so that worker processes find `encode` by this file's name
+    sys.path.insert(0, str(Path(__file__).parent))
+    encode.__module__ = "tokenise"
+    from transformers import AutoTokenizer
+
+    from tunesmith.data.chat import ChatEncoder
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, tenth = Path(folder) / "rows.jsonl", Path(folder) / "tenth.jsonl"
+        write_rows(path, arguments.rows)
+        write_rows(tenth, arguments.rows // 10)
+        tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer) if arguments.tokenizer else make_tokenizer(path)
+        encoder = ChatEncoder.build(tokenizer, "plain")
+        memory = []
+        for rows in (tenth, path):
+            ours = prepared(encoder, rows, Path(folder) / "cache")
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+        theirs = bare(encoder, path)
+    result = {
+        "rows": arguments.rows,
+        "rows_per_second": round(arguments.rows / ours),
+        "bare_rows_per_second": round(arguments.rows / theirs),
+        "ratio": round(theirs / ours, 3),
+        "peak_mib_a_tenth_of_the_rows": memory[0],
+        "peak_mib_all_rows": memory[1],
+        "peak_mib_worker": child,
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(result) if arguments.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""``tunesmith data``: the tokens that would be trained on, and the ledger of every row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tunesmith.cli.output import emit, json_option, overrides_argument, recipe_argument, say, stdout
+
+if TYPE_CHECKING:
+    from tunesmith.data.prepare import Prepared
+
+
+@click.group()
+def data() -> None:
+    """Look at what would be trained on, and at what is lost on the way."""
+
+
+@data.command()
+@recipe_argument
+@overrides_argument
+@click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1), help="How many sequences.")
+@json_option
+def show(recipe: str, overrides: tuple[str, ...], count: int, as_json: bool) -> None:
+    """Print training sequences of RECIPE as the model sees them, with the trained tokens marked.
+
+    Trained tokens are green and underlined on a terminal, and in [[ ]] elsewhere.
+    """
+    prepared = _prepare(recipe, overrides)
+    from tunesmith.data.show import plain_lines, show_lines
+
+    if as_json:
+        emit({"sequences": [_sequence(prepared, index) for index in range(min(count, len(prepared.train)))]})
+        return
+    console = stdout()
+    if not console.is_terminal or console.no_color:
+        click.echo("\n".join(plain_lines(prepared, count)))
+        return
+    for line in show_lines(prepared, count):
+        console.print(line)
+
+
+@data.command()
+@recipe_argument
+@overrides_argument
+@json_option
+def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the ledger of RECIPE: what became of every row, and why."""
+    prepared = _prepare(recipe, overrides)
+    if as_json:
+        emit(prepared.ledger.to_json())
+        return
+    click.echo("\n".join(prepared.ledger.summary_lines()))
+
+
+def _prepare(recipe: str, overrides: tuple[str, ...]) -> Prepared:
+    from tunesmith.recipe import Recipe
+
+    loaded = Recipe.load(recipe, list(overrides))
+    from tunesmith import run  # after the recipe: its mistakes are told before anything heavy is loaded
+
+    prepared = run.prepare(loaded)
+    say(prepared.words)
+    return prepared
+
+
+def _sequence(prepared: Prepared, index: int) -> dict[str, Any]:
+    from tunesmith.data.show import runs
+
+    example = prepared.train[index]
+    source = prepared.ledger.sources[example.source]
+    parts = [
+        {"text": text, "trained": trained, "special": special}
+        for text, trained, special in runs(example, prepared.encoder.tokens)
+    ]
+    return {
+        "row": example.row,
+        "source": source.path,
+        "tokens": len(example),
+        "trained_tokens": int(example.trained.sum()),
+        "parts": parts,
+    }

@@ -1,0 +1,114 @@
+"""One chunk of rows to one part of the token store: what a worker does, in its own process or in this one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tunesmith.contracts.data import Encoder, Encoding, Record
+from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.fit import Overlong, fit
+from tunesmith.data.formats import FORMATS
+from tunesmith.data.formats.base import BadRow, Format
+from tunesmith.data.ledger import LOST, Entry, Example, Ledger, SourceCount, empty_like, short
+from tunesmith.data.recognise import rename
+from tunesmith.data.sources import Broken, Row
+from tunesmith.data.store import Encoded, part_path, write_part
+
+Encode = Callable[[Record, Encoder], list[Encoding]]
+_COUNTER = re.compile(r" \d+ of \d+$")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one source; ``first`` is the number of its first row over all sources."""
+
+    number: int
+    first: int
+    source: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that turning rows into tokens needs; picklable."""
+
+    encode: Encode
+    encoder: ChatEncoder
+    sources: tuple[SourceCount, ...]
+    columns: tuple[Mapping[str, str], ...]
+    max_tokens: int
+    overlong: Overlong
+    marker: str | None
+    folder: Path
+
+    @cached_property
+    def formats(self) -> list[Format]:
+        """The format of each source."""
+        return [FORMATS.load(source.format) for source in self.sources]
+
+
+def run_chunk(job: Job, chunk: Chunk) -> None:
+    """Encode ``chunk`` and write its part."""
+    ledger = empty_like(job.sources)
+    sequences: list[Encoded] = []
+    for number, row in enumerate(chunk.rows, start=chunk.first):
+        sequences += _run_row(job, ledger, row, number=number, source=chunk.source)
+    write_part(part_path(job.folder, chunk.number), sequences, ledger=ledger, vocabulary=job.encoder.tokens.size)
+
+
+def read_record(job: Job, row: Row, source: int) -> Record:
+    """The record of a row; ``BadRow`` where it has none."""
+    if isinstance(row.value, Broken):
+        raise BadRow(row.value.reason)
+    return job.formats[source].read(rename(row.value, job.columns[source]))
+
+
+def _run_row(job: Job, ledger: Ledger, row: Row, *, number: int, source: int) -> list[Encoded]:
+    try:
+        record = read_record(job, row, source)
+        encodings = job.encode(record, job.encoder)
+    except BadRow as bad:
+        ledger.add(Entry(number, source, row.line, "dropped", str(bad)), _example(row))
+        return []
+    where = f"{row.file} line {row.line}"
+    fitted = fit(encodings, max_tokens=job.max_tokens, overlong=job.overlong, where=where)
+    if fitted.status == "kept":
+        ledger.sources[source].count("kept")
+    else:
+        ledger.add(Entry(number, source, row.line, fitted.status, fitted.reason), _example(row))
+    _note(job, ledger, record, fitted.encodings)
+    group = group_of(record, job.marker)
+    divisible = record.text is not None
+    return [Encoded(one, number, source, group, at if divisible else 0) for at, one in enumerate(fitted.encodings)]
+
+
+def _note(job: Job, ledger: Ledger, record: Record, encodings: Sequence[Encoding]) -> None:
+    for note in {_COUNTER.sub("", encoding.note) for encoding in encodings}:
+        if note and note not in ("cut", "split"):
+            ledger.notes[note] += 1
+    text = record.text if record.text is not None else "".join(one.content for one in record.messages or ())
+    lost = job.encoder.tokens.lost(text)
+    if lost:
+        ledger.notes[LOST] += 1
+        ledger.lost_characters.update(lost)
+
+
+def _example(row: Row) -> Example:
+    return Example(row.file, row.line, "" if isinstance(row.value, Broken) else short(row.value))
+
+
+def group_of(record: Record, marker: str | None) -> int:
+    """64-bit hash of the normalised first question (text before ``marker``, or a whole text)."""
+    if record.text is not None:
+        at = record.text.rfind(marker) if marker else -1
+        prompt = record.text[:at] if at >= 0 else record.text
+    else:
+        messages = record.messages or ()
+        prompt = next((one.content for one in messages if one.role == "user"), messages[0].content)
+    content = " ".join(prompt.split()).casefold().encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

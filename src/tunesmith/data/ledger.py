@@ -1,0 +1,202 @@
+"""The ledger: what became of every row, why, and how much of the data that is.
+
+Counts add up to the last row: ``rows = kept + cut + split + dropped``. Every row that is not simply kept is listed; a
+row that is not listed was kept whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tunesmith.files import write_json
+
+Status = Literal["kept", "cut", "split", "dropped"]
+STATUSES: tuple[Status, ...] = ("kept", "cut", "split", "dropped")
+LEAK = "its prompt is in the validation rows"
+LOST = "the tokenizer loses characters"
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row that was not simply kept: its number over all sources, its source and line, what happened and why."""
+
+    row: int
+    source: int
+    line: int
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row shown for a reason: ``file``, ``line`` and the beginning of the row."""
+
+    file: str
+    line: int
+    text: str
+
+
+@dataclass
+class SourceCount:
+    """One source: how it was read and what became of its rows."""
+
+    path: str
+    format: str
+    why: str
+    validation: bool = False
+    kept: int = 0
+    cut: int = 0
+    split: int = 0
+    dropped: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows of the source."""
+        return self.kept + self.cut + self.split + self.dropped
+
+    def count(self, status: Status, rows: int = 1) -> None:
+        """Count ``rows`` more of ``status``."""
+        setattr(self, status, getattr(self, status) + rows)
+
+
+@dataclass
+class Ledger:
+    """Totals, reasons, notes, examples and the list of rows that were not simply kept."""
+
+    sources: list[SourceCount]
+    entries: list[Entry] = field(default_factory=list)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    """What happened to rows besides, such as ``expanded turn``; a row may have several."""
+    lost_characters: Counter[str] = field(default_factory=Counter)
+    """Character -> rows in which the tokenizer loses it."""
+    sequences: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    trained_tokens: dict[str, int] = field(default_factory=dict)
+    """By side: ``train``, ``validation``."""
+
+    @property
+    def rows(self) -> int:
+        """All rows read."""
+        return sum(source.rows for source in self.sources)
+
+    def total(self, status: Status) -> int:
+        """Rows of ``status`` over all sources."""
+        return sum(getattr(source, status) for source in self.sources)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """``status: reason`` -> rows."""
+        return Counter(f"{entry.status}: {entry.reason}" for entry in self.entries)
+
+    @property
+    def lost_share(self) -> float:
+        """Dropped rows over all rows; rows held back because validation has their prompt are not lost."""
+        leaked = sum(entry.status == "dropped" and entry.reason == LEAK for entry in self.entries)
+        return (self.total("dropped") - leaked) / max(self.rows, 1)
+
+    def add(self, entry: Entry, example: Example) -> None:
+        """List a row that was not simply kept, and count it."""
+        self.sources[entry.source].count(entry.status)
+        self.entries.append(entry)
+        shown = self.examples.setdefault(entry.reason, [])
+        if len(shown) < EXAMPLES:
+            shown.append(example)
+
+    def hold_back(self, rows: Mapping[int, int]) -> None:
+        """Drop training rows (row -> source) whose prompt is among the validation rows."""
+        before = {entry.row: entry for entry in self.entries if entry.row in rows}
+        for row, source in rows.items():
+            self.sources[source].count(before[row].status if row in before else "kept", -1)
+            self.sources[source].count("dropped")
+        self.entries = [entry for entry in self.entries if entry.row not in rows]
+        lines = {row: before[row].line if row in before else 0 for row in rows}
+        self.entries += [Entry(row, source, lines[row], "dropped", LEAK) for row, source in rows.items()]
+
+    def merge(self, part: Ledger) -> None:
+        """Add another part of the same data."""
+        for mine, other in zip(self.sources, part.sources, strict=True):
+            for status in STATUSES:
+                mine.count(status, getattr(other, status))
+        self.entries += part.entries
+        for reason, shown in part.examples.items():
+            held = self.examples.setdefault(reason, [])
+            held += shown[: EXAMPLES - len(held)]
+        self.notes += part.notes
+        self.lost_characters += part.lost_characters
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "rows": self.rows,
+            **{status: self.total(status) for status in STATUSES},
+            "lost_share": self.lost_share,
+            "reasons": dict(self.reasons.most_common()),
+            "notes": dict(self.notes.most_common()),
+            "lost_characters": dict(self.lost_characters.most_common(100)),
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "trained_tokens": self.trained_tokens,
+            "sources": [{**asdict(source), "rows": source.rows} for source in self.sources],
+            "examples": {reason: [asdict(one) for one in shown] for reason, shown in self.examples.items()},
+            "not_simply_kept": [list(asdict(entry).values()) for entry in self.entries],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Ledger:
+        """What ``to_json`` gave."""
+        sources = [SourceCount(**{key: one[key] for key in one if key != "rows"}) for one in value["sources"]]
+        examples = {reason: [Example(**one) for one in shown] for reason, shown in value["examples"].items()}
+        return cls(
+            sources,
+            [Entry(*entry) for entry in value["not_simply_kept"]],
+            examples,
+            Counter(value["notes"]),
+            Counter(value["lost_characters"]),
+            dict(value["sequences"]),
+            dict(value["tokens"]),
+            dict(value["trained_tokens"]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the ledger as JSON, atomically."""
+        write_json(path, self.to_json())
+
+    def summary_lines(self) -> list[str]:
+        """The ledger in a few sentences."""
+        lines = [f"{source.path}: {source.rows:,} rows, {source.format} ({source.why})" for source in self.sources]
+        counts = ", ".join(f"{self.total(status):,} {status}" for status in STATUSES)
+        lines.append(f"{self.rows:,} rows: {counts}")
+        for reason, count in self.reasons.most_common():
+            lines.append(f"  {count:,} {reason}")
+            shown = self.examples.get(reason.partition(": ")[2], ())
+            lines += [f"    {Path(one.file).name} line {one.line}: {one.text}" for one in shown[:1]]
+        worst = " ".join(character for character, _ in self.lost_characters.most_common(12))
+        for note, count in self.notes.most_common():
+            lines.append(f"  note: {note} ({count:,} rows)" + (f": {worst}" if note == LOST else ""))
+        for side, tokens in self.tokens.items():
+            share = self.trained_tokens[side] / max(tokens, 1)
+            lines.append(f"{side}: {self.sequences[side]:,} sequences, {tokens:,} tokens, {share:.0%} of them trained")
+        return lines
+
+
+def short(value: Any) -> str:
+    """The beginning of a row, on one line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def empty_like(sources: Iterable[SourceCount]) -> Ledger:
+    """A ledger of the same sources with nothing counted."""
+    return Ledger([SourceCount(one.path, one.format, one.why, one.validation) for one in sources])
+
+
+def top_reasons(ledger: Ledger, count: int = 3) -> Sequence[str]:
+    """The most frequent reasons for drops, with their rows."""
+    drops = Counter(entry.reason for entry in ledger.entries if entry.status == "dropped")
+    return [f"{reason} ({rows:,} rows)" for reason, rows in drops.most_common(count)]

@@ -1,0 +1,75 @@
+"""Tokenised rows as the loss sees them: trained tokens coloured, special tokens by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from tunesmith.contracts.batch import Example
+from tunesmith.data.prepare import Prepared
+from tunesmith.data.tokens import Tokens
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+TRAINED = "bold green underline"
+SPECIAL = "magenta"
+GIVEN = "dim"
+
+
+def show_lines(prepared: Prepared, count: int) -> list[Text]:
+    """The first ``count`` training sequences: a heading and the sequence for each, as rich text."""
+    from rich.text import Text
+
+    lines = [Text("underlined and green: trained on. Dim: given. Magenta: special tokens.", style="italic")]
+    for number in range(min(count, len(prepared.train))):
+        example = prepared.train[number]
+        lines.append(Text(_heading(prepared, example), style="bold"))
+        line = Text()
+        for text, trained, special in runs(example, prepared.encoder.tokens):
+            line.append(text, style=_style(trained, special=special))
+        lines.append(line)
+    return lines
+
+
+def plain_lines(prepared: Prepared, count: int) -> list[str]:
+    """The same without colours: ``[[`` trained ``]]``."""
+    lines = []
+    for number in range(min(count, len(prepared.train))):
+        example = prepared.train[number]
+        lines.append(_heading(prepared, example))
+        parts = []
+        for trained, group in groupby(runs(example, prepared.encoder.tokens), key=lambda run: run[1]):
+            text = "".join(run[0] for run in group)
+            parts.append(f"[[{text}]]" if trained else text)
+        lines.append("".join(parts))
+    return lines
+
+
+def runs(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]:
+    """The sequence as (text, trained, special): neighbours of one kind together, special tokens one by one."""
+    specials = set(tokens.special.values())
+    pairs = zip(example.ids.tolist(), example.trained.tolist(), strict=True)
+    kinds = [(flag, number in specials) for number, flag in pairs]
+    at = 0
+    for (trained, special), group in groupby(kinds):
+        length = len(list(group))
+        ids = example.ids[at : at + length].tolist()
+        text = "".join(map(tokens.token, ids)) if special else tokens.inner_text(ids)
+        yield text, trained, special
+        at += length
+
+
+def _heading(prepared: Prepared, example: Example) -> str:
+    source = prepared.ledger.sources[example.source]
+    return (
+        f"row {example.row + 1} of {source.path} ({source.format}): {len(example)} tokens, "
+        f"{int(example.trained.sum())} trained"
+    )
+
+
+def _style(trained: bool, *, special: bool) -> str:
+    if trained:
+        return f"{TRAINED} {SPECIAL}" if special else TRAINED
+    return SPECIAL if special else GIVEN

@@ -1,0 +1,86 @@
+"""Generated answers against references: every metric of the table, with intervals and the rows behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tunesmith.contracts.data import Prompt
+from tunesmith.errors import UserError
+from tunesmith.generation.generator import Generator, Sampling
+from tunesmith.metrics.intervals import Estimate, mean_interval
+from tunesmith.metrics.table import METRICS
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """One prompt, what was wanted, what came, and its scores by metric."""
+
+    prompt: str
+    reference: str
+    answer: str
+    stopped: bool
+    """whether the model ended the answer itself, rather than the length limit"""
+    scores: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AnswerReport:
+    """Means by metric over ``rows``, which are in the order of the prompts; ``stopped`` is the share that ended."""
+
+    scores: Mapping[str, Estimate]
+    stopped: Estimate
+    rows: Sequence[AnswerRow]
+
+    @property
+    def exact_match(self) -> Estimate:
+        """Share of answers equal to the reference after normalisation."""
+        return self.scores["exact_match"]
+
+    @property
+    def f1(self) -> Estimate:
+        """Mean token F1."""
+        return self.scores["f1"]
+
+    def metrics(self) -> Mapping[str, Estimate]:
+        """The estimates by name."""
+        return {**self.scores, "stopped": self.stopped}
+
+
+def evaluate_answers(
+    generator: Generator,
+    prompts: Sequence[Prompt],
+    *,
+    decode: Callable[[list[int]], str],
+    sampling: Sampling | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> AnswerReport:
+    """Answer ``prompts`` (greedily unless ``sampling``) and score them; ``decode`` turns ids into text.
+
+    ``on_progress`` is told how many are done. Raises ``UserError`` (``no-prompts``) where there is nothing to answer.
+    """
+    if not prompts:
+        raise UserError(
+            "there is no held-out row with an answer to generate",
+            hint="Give validation rows with prompts, or set evaluate.prompts to 0.",
+            code="no-prompts",
+        )
+    metrics: dict[str, Callable[[str, str], float]] = {name: METRICS.load(name) for name in METRICS}
+    rows: dict[int, AnswerRow] = {}
+    for finished in generator.each([prompt.ids for prompt in prompts], sampling=sampling or Sampling()):
+        prompt, text = prompts[finished.number], decode(finished.answer.ids).strip()
+        scores = {name: metric(text, prompt.reference) for name, metric in metrics.items()}
+        rows[finished.number] = AnswerRow(prompt.text, prompt.reference, text, finished.answer.stopped, scores)
+        if on_progress is not None:
+            on_progress(len(rows))
+    ordered = [rows[number] for number in range(len(prompts))]
+    return AnswerReport(
+        scores={name: mean_interval([row.scores[name] for row in ordered]) for name in metrics},
+        stopped=mean_interval([float(row.stopped) for row in ordered]),
+        rows=ordered,
+    )

@@ -1,0 +1,126 @@
+"""Before against after: differences paired by unit, as data and as a table to look at.
+
+A change counts as better or worse only where its 95% interval does not hold 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunesmith.evaluation.answers import AnswerReport
+from tunesmith.evaluation.loss import LossReport
+from tunesmith.evaluation.retention import forgetting
+from tunesmith.metrics.intervals import Estimate, paired_difference, ratio_interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Verdict = Literal["better", "worse", "same"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric on one set of rows. ``change`` is after minus before, None where only one of them was measured, and
+    for perplexity, whose logarithm (``nll``) has it."""
+
+    what: str
+    metric: str
+    before: Estimate | None
+    after: Estimate
+    change: Estimate | None
+    higher_is_better: bool
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the change is an improvement, where there is one."""
+        if self.change is None:
+            return None
+        if self.change.low <= 0 <= self.change.high:
+            return "same"
+        return "better" if (self.change.value > 0) == self.higher_is_better else "worse"
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{before, after, change, verdict}`` as JSON."""
+        return {
+            "before": None if self.before is None else self.before.as_dict(),
+            "after": self.after.as_dict(),
+            "change": None if self.change is None else self.change.as_dict(),
+            "verdict": self.verdict,
+        }
+
+
+def compare_loss(what: str, before: LossReport | None, after: LossReport) -> list[Comparison]:
+    """Loss (on a retention set its change is the forgetting), perplexity and token accuracy."""
+    nll = accuracy = None
+    if before is not None:
+        nll = forgetting(before, after)
+        accuracy = ratio_interval(after.sums.hits - before.sums.hits, after.sums.tokens)
+    changes = {"nll": nll, "perplexity": None, "accuracy": accuracy}
+    old = {} if before is None else before.metrics()
+    return [
+        Comparison(what, name, old.get(name), value, changes[name], higher_is_better=name == "accuracy")
+        for name, value in after.metrics().items()
+    ]
+
+
+def compare_answers(what: str, before: AnswerReport | None, after: AnswerReport) -> list[Comparison]:
+    """Every answer metric. Raises ``ValueError`` where the two did not answer the same prompts."""
+    if before is not None and [row.prompt for row in before.rows] != [row.prompt for row in after.rows]:
+        raise ValueError("answers are compared on the same prompts before and after")
+    found = []
+    for name, value in after.scores.items():
+        change = None
+        if before is not None:
+            change = paired_difference(
+                [row.scores[name] for row in before.rows], [row.scores[name] for row in after.rows]
+            )
+        old = None if before is None else before.scores[name]
+        found.append(Comparison(what, name, old, value, change, higher_is_better=True))
+    return found
+
+
+def as_dict(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
+    """``{what: {metric: {before, after, change, verdict}}}``."""
+    found: dict[str, dict[str, Any]] = {}
+    for comparison in comparisons:
+        found.setdefault(comparison.what, {})[comparison.metric] = comparison.as_dict()
+    return found
+
+
+def as_table(comparisons: Sequence[Comparison], *, title: str = "Before and after") -> Table:
+    """A rich table; print it on a console that knows whether colour is wanted."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, caption="in parentheses: 95% intervals")
+    for name in ("rows", "metric"):
+        table.add_column(name)
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    styles = {"better": "green", "worse": "red", "same": "", None: ""}
+    previous = None
+    for item in comparisons:
+        if previous not in (None, item.what):
+            table.add_section()
+        table.add_row(
+            "" if item.what == previous else escape(item.what),
+            item.metric,
+            "–" if item.before is None else _number(item.before.value),
+            _number(item.after.value),
+            "–" if item.change is None else _change(item.change),
+            item.verdict or "",
+            style=styles[item.verdict],
+        )
+        previous = item.what
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def _change(change: Estimate) -> str:
+    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"

@@ -1,0 +1,132 @@
+"""Negative log-likelihood, perplexity and token accuracy of held-out examples, with the sums of every sequence.
+
+Sums are kept a sequence because intervals redraw whole sequences (their tokens are not independent) and because a
+comparison before against after is paired by sequence.
+
+Shape legend: ``U`` sequences, in the order the examples came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tunesmith.contracts.batch import Batch, Example
+from tunesmith.contracts.policy import Want
+from tunesmith.generation.inference import inference
+from tunesmith.metrics.intervals import Estimate, ratio_interval
+from tunesmith.metrics.perplexity import perplexity
+from tunesmith.models.policy import CausalPolicy
+
+
+class Collates(Protocol):
+    """The part of an objective that is needed here."""
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """A flat micro-batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sums:
+    """For each sequence, in float64 ``[U]``: ``nll`` in nats, ``tokens`` trained on, ``hits`` the model ranks first.
+
+    ``sources`` int64 ``[U]`` are data sources, ``rows`` int64 ``[U]`` ledger rows.
+    """
+
+    nll: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    hits: NDArray[np.float64]
+    sources: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def of_source(self, source: int) -> Sums:
+        """The sequences of one data source."""
+        chosen = self.sources == source
+        return Sums(*(values[chosen] for values in (self.nll, self.tokens, self.hits, self.sources, self.rows)))
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """``nll`` in nats a token, ``perplexity``, ``accuracy`` (share of tokens ranked first), with 95% intervals."""
+
+    nll: Estimate
+    perplexity: Estimate
+    accuracy: Estimate
+    sums: Sums
+
+    @classmethod
+    def of(cls, sums: Sums, *, seed: int = 0) -> LossReport:
+        """The report of ``sums``. Raises ``ValueError`` where no sequence has a trained token."""
+        nll = ratio_interval(sums.nll, sums.tokens, seed=seed)
+        accuracy = ratio_interval(sums.hits, sums.tokens, seed=seed)
+        return cls(nll, nll.mapped(lambda mean: perplexity(mean, 1)), accuracy, sums)
+
+    def by_source(self) -> dict[int, LossReport]:
+        """The same of every data source that has a trained token."""
+        sources = np.unique(self.sums.sources[self.sums.tokens > 0])
+        return {int(source): LossReport.of(self.sums.of_source(int(source))) for source in sources}
+
+    def metrics(self) -> Mapping[str, Estimate]:
+        """The estimates by name."""
+        return {"nll": self.nll, "perplexity": self.perplexity, "accuracy": self.accuracy}
+
+
+def evaluate_loss(
+    policy: CausalPolicy,
+    objective: Collates,
+    examples: Sequence[Example],
+    *,
+    tokens_per_microbatch: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> LossReport:
+    """Measure ``examples`` without gradients; ``on_progress`` is told how many are done.
+
+    Weights of the readout count as tokens. Raises ``ValueError`` where no example has a trained token.
+    """
+    count = len(examples)
+    sums = Sums(
+        nll=np.zeros(count),
+        tokens=np.zeros(count),
+        hits=np.zeros(count),
+        sources=np.array([example.source for example in examples], dtype=np.int64),
+        rows=np.array([example.row for example in examples], dtype=np.int64),
+    )
+    done = 0
+    for numbers in microbatches([len(example) for example in examples], tokens_per_microbatch):
+        batch = objective.collate([examples[number] for number in numbers]).to(policy.device)
+        with inference(policy):
+            outputs = policy(batch, Want(logprob=True, hit=True))
+        if outputs.logprob is None or outputs.hit is None:
+            raise RuntimeError("the policy left out what was wanted of it")
+        weights = batch.readout.weights.double()
+        for target, values in (
+            (sums.nll, -outputs.logprob.double() * weights),
+            (sums.tokens, weights),
+            (sums.hits, outputs.hit.double() * weights),
+        ):
+            summed = torch.zeros(len(numbers), dtype=torch.float64, device=policy.device)
+            target[numbers] = summed.index_add_(0, batch.readout.unit, values).cpu().numpy()
+        done += len(numbers)
+        if on_progress is not None:
+            on_progress(done)
+    return LossReport.of(sums)
+
+
+def microbatches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Numbers of sequences that run together: of similar length, at most ``tokens`` (or one longer sequence)."""
+    chosen: list[int] = []
+    total = 0
+    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+        if chosen and total + lengths[number] > tokens:
+            yield chosen
+            chosen, total = [], 0
+        chosen.append(number)
+        total += lengths[number]
+    if chosen:
+        yield chosen

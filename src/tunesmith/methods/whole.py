@@ -1,0 +1,90 @@
+"""Training the model's own parameters: what ``full`` and ``freeze`` share once they know which ones.
+
+The artifact is a transformers folder. Tied weights are one parameter with several names; it is trained and stored once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tunesmith.contracts.method import Group
+from tunesmith.errors import UserError
+
+
+class AttachedWhole:
+    """A model of which the parameters ``names`` are trained and all others frozen."""
+
+    artifact: Literal["adapter", "model"] = "model"
+    identity = True
+
+    def __init__(self, model: nn.Module, names: Collection[str]) -> None:
+        self.model = model
+        self.trained: dict[str, nn.Parameter] = {}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in names)
+            if name in names:
+                self.trained[name] = parameter
+
+    def groups(self) -> list[Group]:
+        """Matrices, and apart from them vectors (biases and norms), which are never decayed."""
+        matrices = {name: parameter for name, parameter in self.trained.items() if parameter.ndim > 1}
+        vectors = {name: parameter for name, parameter in self.trained.items() if parameter.ndim <= 1}
+        return [group for group in (Group(matrices), Group(vectors, decay=False)) if group.parameters]
+
+    def off(self) -> AbstractContextManager[None]:
+        """Nothing to switch off: the model itself is trained."""
+        return nullcontext()
+
+    def save(self, folder: Path, values: Mapping[str, torch.Tensor]) -> None:
+        """Write a transformers folder, trained parameters from ``values``, in the dtypes the model has."""
+        state = self.model.state_dict()
+        fresh = {
+            id(parameter): values[name].detach().to("cpu", parameter.dtype) for name, parameter in self.trained.items()
+        }
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            if id(parameter) in fresh:
+                state[name] = fresh[id(parameter)]
+        model: Any = self.model
+        model.save_pretrained(folder, state_dict=state)
+
+    def load(self, folder: Path) -> None:
+        """Read a transformers folder of the same architecture; ``UserError`` (``model-mismatch``) unless all lands."""
+        model: Any = self.model
+        stored, report = type(model).from_pretrained(
+            folder,
+            config=copy.deepcopy(model.config),
+            dtype=model.dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+        )
+        problems = {kind: sorted(map(str, report.get(kind, ()))) for kind in _PROBLEMS}
+        if any(problems.values()):
+            shown = "; ".join(f"{_PROBLEMS[kind]}: {', '.join(names[:3])}" for kind, names in problems.items() if names)
+            raise UserError(
+                f"the model in {folder} does not fit this one",
+                got=shown,
+                hint="Load it on the base it was trained from.",
+                code="model-mismatch",
+            )
+        with torch.no_grad():
+            for parameter, value in zip(model.parameters(), stored.parameters(), strict=True):
+                parameter.copy_(value)
+
+    def merge(self) -> nn.Module:
+        """The model as it is."""
+        return self.model
+
+
+_PROBLEMS = {
+    "missing_keys": "not in the folder",
+    "unexpected_keys": "not in the model",
+    "mismatched_keys": "of another shape",
+}

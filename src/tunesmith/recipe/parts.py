@@ -1,0 +1,20 @@
+"""From a recipe's ``{name, fields}`` to the part's own config object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunesmith.recipe.problems import as_user_error
+from tunesmith.recipe.schema import Part
+from tunesmith.registry import Table
+
+
+def build(table: Table, part: Part) -> Any:
+    """The config object of ``part``; unknown names and fields are ``UserError`` with the closest known one."""
+    kind = table.load(part.name)
+    try:
+        return kind(**part.fields)
+    except ValidationError as error:
+        raise as_user_error(error, kind, table.kind) from error

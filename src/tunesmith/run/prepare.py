@@ -1,0 +1,121 @@
+"""Data of a recipe: rows to tokens, and what proofs and evaluation need of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunesmith.contracts.data import Encoder, Encoding, Prompt, Record
+from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.prepare import Prepared, prepare
+from tunesmith.errors import UserError
+from tunesmith.events import Event, Sink, silent
+from tunesmith.files import write_text
+from tunesmith.models.load import EMBEDDED
+from tunesmith.recipe import Recipe
+from tunesmith.recipe.schema import SourceConfig
+from tunesmith.run.resolve import parts, settled
+from tunesmith.run.session import Session, cache_folder
+from tunesmith.seed import derive
+
+GENERATED_ROWS = 3000
+PROGRESS_EVERY = 5000
+
+
+class Encode:
+    """An objective's ``encode`` as a picklable function; the objective's options name the tokens in the cache."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._objective: Any = None
+
+    def __call__(self, record: Record, encoder: Encoder) -> list[Encoding]:
+        """Tokens and targets of ``record``."""
+        if self._objective is None:
+            self._objective = parts(self.recipe).objective
+        encodings: list[Encoding] = self._objective.encode(record, encoder)
+        return encodings
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "_objective": None}
+
+    @property
+    def key(self) -> str:
+        """Everything about the objective that decides tokens."""
+        return json.dumps(self.recipe.objective.model_dump(), sort_keys=True)
+
+
+def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> Prepared:
+    """Tokens of ``recipe``, from the cache where they were made before; the ledger's summary is told."""
+    data = with_rows(recipe).data
+    encode = Encode(recipe)
+    marker = recipe.objective.fields.get("response_marker")
+    told = 0
+
+    def progress(done: int) -> None:
+        nonlocal told
+        if done - told >= PROGRESS_EVERY:
+            told = done
+            emit(Event("phase", 0, {"text": f"tokenising: {done:,} rows"}))
+
+    emit(Event("phase", 0, {"text": "reading and tokenising rows"}))
+    prepared = prepare(
+        data,
+        encode,
+        encoder,
+        seed=recipe.seed,
+        cache=cache_folder() / "tokens",
+        options_key=encode.key,
+        marker=marker,
+        progress=progress,
+    )
+    emit(Event("note", 0, {"text": prepared.words}))
+    for line in prepared.ledger.summary_lines():
+        emit(Event("note", 0, {"text": line}))
+    return prepared
+
+
+def with_rows(recipe: Recipe) -> Recipe:
+    """The recipe with the embedded model's own generated instruction rows where it names no data."""
+    if recipe.data.train:
+        return recipe
+    if recipe.model.base != EMBEDDED:
+        raise UserError("no training data", hint="Name a file in data.train.", code="no-data")
+    path = generated_rows(recipe.seed, split="train", rows=GENERATED_ROWS)
+    return settled(recipe, "data", train=[SourceConfig(path=str(path), format="messages")])
+
+
+def generated_rows(seed: int, *, split: str, rows: int) -> Path:
+    """A file of the embedded world's instruction rows, written once into the cache."""
+    from tunesmith.models.seedling import instruction_set
+
+    path = cache_folder() / "seedling" / f"{split}-{rows}-seed{seed}.jsonl"
+    if not path.is_file():
+        made = instruction_set("all", seed=seed, split=split, n=rows)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
+    return path
+
+
+def prompts_of(session: Session, prepared: Prepared) -> list[Prompt]:
+    """Held-out rows as prompts with references: a seeded choice of ``evaluate.prompts`` of them."""
+    wanted = session.recipe.evaluate.prompts
+    if wanted == 0 or session.recipe.objective.name == "pretrain":
+        return []
+    return choose(prepared.validation_records, session.encoder, wanted, seed=session.recipe.seed)
+
+
+def choose(records: Sequence[Record], encoder: ChatEncoder, count: int, *, seed: int) -> list[Prompt]:
+    """At most ``count`` records that end in an answer, drawn by ``seed``, as prompts."""
+    import random
+
+    order = random.Random(derive(seed, "prompts")).sample(range(len(records)), len(records))
+    found: list[Prompt] = []
+    for index in order:
+        prompt = encoder.prompt(records[index])
+        if prompt is not None:
+            found.append(prompt)
+        if len(found) == count:
+            break
+    return found

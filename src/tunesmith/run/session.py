@@ -1,0 +1,153 @@
+"""A recipe brought to life: model, tokenizer, method and objective in memory, ready to train, prove, judge or chat.
+
+The order matters: load -> probe the driver on the untouched base -> attach the method -> take float32 masters -> cast
+to the compute dtype -> bind masters.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunesmith.contracts.method import Attached
+from tunesmith.data.chat import ChatEncoder
+from tunesmith.engine import microbatch
+from tunesmith.engine.weights import Weights
+from tunesmith.errors import UserError
+from tunesmith.events import Event, Sink, silent
+from tunesmith.models import precision, probe
+from tunesmith.models.load import load_model, load_tokenizer
+from tunesmith.models.policy import CausalPolicy
+from tunesmith.recipe import Recipe
+from tunesmith.run.environment import total_memory
+from tunesmith.run.resolve import Parts, parts, settled
+from tunesmith.seed import derive
+
+
+@dataclass
+class Session:
+    """What ``recipe`` (resolved: no ``auto`` left in model and train) stands for."""
+
+    recipe: Recipe
+    parts: Parts
+    encoder: ChatEncoder
+    tokenizer: Any
+    policy: CausalPolicy
+    attached: Attached
+    weights: Weights
+    device: str
+
+    @property
+    def model(self) -> Any:
+        """The transformers model inside the policy."""
+        return self.policy.model
+
+
+def cache_folder() -> Path:
+    """Where tokens, probes and baselines are kept between runs: ``TUNESMITH_CACHE`` or the user's cache folder."""
+    named = os.environ.get("TUNESMITH_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named) if named else base / "tunesmith"
+
+
+@dataclass(frozen=True)
+class Language:
+    """Tokenizer and template of a recipe; cheap, because no model is loaded for it."""
+
+    tokenizer: Any
+    encoder: ChatEncoder
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Language:
+        """The language of ``recipe``'s base and template."""
+        tokenizer = load_tokenizer(recipe.model.base)
+        encoder = ChatEncoder.build(
+            tokenizer, recipe.data.template, system=recipe.data.system, new_tokens=recipe.data.new_tokens
+        )
+        return cls(tokenizer, encoder)
+
+
+def open_session(recipe: Recipe, language: Language | None = None, *, emit: Sink = silent) -> Session:
+    """Load and attach everything ``recipe`` names."""
+    chosen = parts(recipe)
+    language = language or Language.of(recipe)
+    if recipe.model.threads is not None:
+        torch.set_num_threads(recipe.model.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    emit(Event("phase", 0, {"text": f"loading {recipe.model.base}"}))
+    model = load_model(recipe.model.base)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    _fit_vocabulary(model, language, recipe)
+    _check_length(model, recipe)
+    model.to(device)
+    driver = probe.choose(model, recipe.model.driver)
+    dtype = precision.choose(recipe.model.dtype, model.dtype, device)
+    if dtype == torch.float16 and device == "cpu":
+        raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
+    torch.manual_seed(derive(recipe.seed, "attach"))
+    attached = chosen.method.attach(model)
+    weights = Weights(attached.groups())
+    model.to(dtype)
+    weights.bind()
+    if recipe.model.checkpointing == "on":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy = CausalPolicy(model, driver)
+    tokens = recipe.train.tokens_per_microbatch
+    if tokens == "auto":
+        tokens = microbatch.tokens_for(
+            model.config,
+            longest=recipe.data.max_tokens,
+            device=device,
+            total_memory=total_memory(device),
+            half=dtype != torch.float32,
+        )
+    recipe = settled(
+        recipe,
+        "model",
+        dtype=str(dtype).removeprefix("torch."),
+        driver=driver,
+        threads=torch.get_num_threads(),
+        checkpointing="on" if recipe.model.checkpointing == "on" else "off",
+    )
+    recipe = settled(recipe, "train", tokens_per_microbatch=tokens)
+    text = f"{driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
+    emit(Event("phase", 0, {"text": text}))
+    return Session(recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device)
+
+
+def _fit_vocabulary(model: Any, language: Language, recipe: Recipe) -> None:
+    size = model.get_input_embeddings().num_embeddings
+    needed = len(language.tokenizer)
+    if needed <= size:
+        return
+    if not language.encoder.added_tokens:
+        raise UserError(
+            "the tokenizer has more tokens than the model has embedding rows",
+            got=f"{needed} tokens, {size} rows",
+            hint="Tokenizer and model of this base do not belong together.",
+            code="vocabulary-mismatch",
+        )
+    if recipe.method.name != "full":
+        raise UserError(
+            "data.new_tokens adds embedding rows that have to be trained",
+            got=f"method {recipe.method.name}, which keeps embeddings frozen",
+            allowed="method full; or new_tokens: false, which spells the markers with existing tokens",
+            code="new-tokens-untrained",
+        )
+    model.resize_token_embeddings(needed, mean_resizing=True)
+
+
+def _check_length(model: Any, recipe: Recipe) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and recipe.data.max_tokens > limit:
+        raise UserError(
+            "data.max_tokens is longer than the model's positions",
+            got=recipe.data.max_tokens,
+            allowed=f"at most {limit} for {recipe.model.base}",
+            code="too-long-for-model",
+        )

@@ -1,0 +1,263 @@
+"""One run from recipe to result: data, proofs, before, training, after, report.
+
+Every stage leaves its file in the run folder, so a run that was stopped anywhere goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.contracts.batch import Feed
+from tunesmith.data.loader import SequenceFeed, TokenFeed
+from tunesmith.data.prepare import Prepared
+from tunesmith.engine import checkpoint, optimizers
+from tunesmith.engine.checkpoint import Progress
+from tunesmith.engine.loop import Job, fit, save_best
+from tunesmith.engine.schedules import schedule
+from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after
+from tunesmith.engine.workers import Workers, join
+from tunesmith.errors import GateFailed
+from tunesmith.evaluation.loss import evaluate_loss
+from tunesmith.events import Event, Sink, fan_out
+from tunesmith.models import precision
+from tunesmith.models.flops import update_flops
+from tunesmith.recipe import Recipe
+from tunesmith.run import folder as folders
+from tunesmith.run.environment import environment, peak_memory
+from tunesmith.run.folder import Run
+from tunesmith.run.judge import Exam, Marks, examine, forgotten, retention_examples
+from tunesmith.run.prepare import prepare_with, prompts_of
+from tunesmith.run.resolve import parts, settled
+from tunesmith.run.session import Language, Session, open_session
+
+
+@dataclass
+class Stage:
+    """What the stages of a run hand to each other."""
+
+    run: Run
+    session: Session
+    prepared: Prepared
+    workers: Workers
+    emit: Sink
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    sinks: tuple[Sink, ...] = (),
+    switch_proofs_off: bool = False,
+) -> Run:
+    """Train ``recipe`` into a run folder and return it. A failed proof raises ``GateFailed``, bad input ``UserError``."""
+    parts(recipe)
+    run = folders.create(recipe, out, resume=resume)
+    if resume:
+        recipe = run.recipe
+    workers = join()
+    try:
+        stage = _open(recipe, run, workers, sinks)
+        if recipe.proofs == "start" and not switch_proofs_off and not resume:
+            _prove(stage)
+        exam = Exam(
+            validation=stage.prepared.validation,
+            prompts=prompts_of(stage.session, stage.prepared),
+            retention=retention_examples(stage.session, emit=stage.emit),
+        )
+        before = _before(stage, exam)
+        job, progress = _job(stage, resume=resume)
+        _start(stage, job, progress)
+        progress = fit(job, progress)
+        if progress.step < job.steps and not progress.stopped_early:
+            _paused(stage, job, progress)
+        else:
+            _finish(stage, job, progress, exam, before)
+    finally:
+        workers.close()
+    return run
+
+
+def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -> Stage:
+    record = (JsonlSink(run.events),) if workers.first else ()
+    emit = fan_out(*record, *sinks) if workers.first else fan_out()
+    language = Language.of(recipe)
+    prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
+    session = open_session(recipe, language, emit=emit)
+    session.recipe = settled(session.recipe, "train", steps=_steps(session.recipe, _feed(session.recipe, prepared)))
+    if workers.first:
+        run.write_recipe(session.recipe)
+        run.write("environment.json", environment())
+        prepared.ledger.save(run.folder / "ledger.json")
+    return Stage(run, session, prepared, workers, emit)
+
+
+def _feed(recipe: Recipe, prepared: Prepared) -> Feed:
+    weights = {number: source.weight for number, source in enumerate(recipe.data.train)}
+    options: dict[str, Any] = {"seed": recipe.seed, "shuffle": recipe.train.shuffle, "weights": weights}
+    if recipe.train.batch_tokens is not None:
+        return TokenFeed(prepared.train, batch_tokens=recipe.train.batch_tokens, **options)
+    return SequenceFeed(prepared.train, batch_size=recipe.train.batch_size, **options)
+
+
+def _steps(recipe: Recipe, feed: Feed) -> int:
+    return recipe.train.steps or max(1, feed.steps_in(recipe.train.epochs))
+
+
+def _prove(stage: Stage) -> None:
+    from tunesmith.run.check import prove_session
+
+    stage.emit(Event("phase", 0, {"text": "proving that what is trained is what was asked for"}))
+    outcomes = prove_session(stage.session, stage.prepared, emit=stage.emit)
+    if stage.workers.first:
+        stage.run.write("proof.json", {"proofs": [outcome.as_dict() for outcome in outcomes]})
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    if failed:
+        reasons = "; ".join(f"{one.name}: {one.why} (measured {one.measured}, bound {one.bound})" for one in failed)
+        raise GateFailed(f"{len(failed)} of {len(outcomes)} proofs failed, nothing was trained. {reasons}")
+    stage.emit(Event("note", 0, {"text": f"{len(outcomes)} proofs passed"}))
+
+
+def _before(stage: Stage, exam: Exam) -> Marks | None:
+    if not stage.session.recipe.evaluate.before or (stage.run.folder / "eval" / "before.json").is_file():
+        return None
+    marks = examine(stage.session, exam, emit=stage.emit, words="before")
+    if stage.workers.first:
+        stage.run.write("eval/before.json", marks.as_dict())
+    return marks
+
+
+def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
+    session, recipe = stage.session, stage.session.recipe
+    feed = _feed(recipe, stage.prepared)
+    steps = _steps(recipe, feed)
+    job = Job(
+        policy=session.policy,
+        attached=session.attached,
+        objective=session.parts.objective,
+        weights=session.weights,
+        optimizer=optimizers.build(session.weights, recipe.train),
+        schedule=schedule(recipe.train.schedule, total=steps, warmup=recipe.train.warmup),
+        feed=feed,
+        config=recipe.train,
+        folder=stage.run.folder,
+        steps=steps,
+        microbatch_tokens=int(recipe.train.tokens_per_microbatch),
+        seed=recipe.seed,
+        workers=stage.workers,
+        emit=stage.emit,
+        evaluate=_validation(stage),
+    )
+    found = checkpoint.newest(stage.run.checkpoints) if resume else None
+    if found is None:
+        if resume and stage.workers.first:
+            cut_after(stage.run.events, 0)
+        return job, Progress()
+    checkpoint.restore(found.path, session.weights, job.optimizer)
+    if stage.workers.first:
+        cut_after(stage.run.events, found.progress.step)
+    for name in found.damaged:
+        stage.emit(Event("note", found.progress.step, {"text": f"passed over the damaged checkpoint {name}"}))
+    text = f"resuming at update {found.progress.step + 1} of {steps}, epoch {feed.epoch_of(found.progress.step):.2f}"
+    stage.emit(Event("note", found.progress.step, {"text": text}))
+    return job, found.progress
+
+
+def _validation(stage: Stage) -> Any:
+    if len(stage.prepared.validation) == 0:
+        return None
+    session = stage.session
+
+    def evaluate(_: int) -> Mapping[str, float]:
+        report = evaluate_loss(
+            session.policy,
+            session.parts.objective,
+            stage.prepared.validation,
+            tokens_per_microbatch=int(session.recipe.train.tokens_per_microbatch),
+        )
+        return {
+            "validation_loss": report.nll.value,
+            "validation_perplexity": report.perplexity.value,
+            "validation_accuracy": report.accuracy.value,
+        }
+
+    return evaluate
+
+
+def _start(stage: Stage, job: Job, progress: Progress) -> None:
+    recipe = stage.session.recipe
+    values = {
+        "name": recipe.name,
+        "steps": job.steps,
+        "trained": stage.session.weights.count,
+        "rows": len(stage.prepared.train),
+        "method": recipe.method.name,
+        "objective": recipe.objective.name,
+        "dtype": recipe.model.dtype,
+        "driver": recipe.model.driver,
+    }
+    stage.emit(Event("start", progress.step, values))
+
+
+def _paused(stage: Stage, job: Job, progress: Progress) -> None:
+    text = f"stopped and saved after update {progress.step} of {job.steps}; go on with --resume"
+    stage.emit(Event("note", progress.step, {"text": text}))
+    if stage.workers.first:
+        stage.run.write("report.json", _report(stage, job, progress, finished=False))
+    stage.emit(Event("end", progress.step, {"finished": False}))
+
+
+def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam, before: Marks | None) -> None:
+    if progress.best_step is None:
+        save_best(job)
+    elif progress.best_step != progress.step and stage.workers.first:
+        stage.session.attached.load(stage.run.artifact)
+    after = examine(stage.session, exam, emit=stage.emit, words="after")
+    if stage.workers.first:
+        stage.run.write("eval/after.json", after.as_dict())
+        report = _report(stage, job, progress, finished=True)
+        report["before"] = stage.run.read("eval/before.json").get("task", {})
+        report["after"] = after.as_dict()["task"]
+        if before is not None:
+            stage.run.write("eval/forgetting.json", forgotten(before.retention, after.retention))
+        report["forgetting"] = stage.run.read("eval/forgetting.json")
+        stage.run.write("report.json", report)
+    stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
+
+
+def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> dict[str, Any]:
+    speed = progress.tokens / progress.seconds if progress.seconds else 0.0
+    return {
+        "run": str(stage.run.folder),
+        "finished": finished,
+        "stopped_early": progress.stopped_early,
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "train_loss": progress.last.get("train_loss"),
+        "validation_loss": progress.best if progress.best is not None else progress.last.get("validation_loss"),
+        "tokens_per_second": round(speed, 1),
+        "useful_fraction": _useful(stage, job, progress),
+        "peak_memory_bytes": peak_memory(stage.session.device),
+        "trainable_parameters": stage.session.weights.count,
+        "seconds": round(progress.seconds, 2),
+        "tokens": progress.tokens,
+        "proofs": stage.run.read("proof.json").get("proofs", []),
+    }
+
+
+def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:
+    """Useful FLOPs a second as a share of the measured matrix-product rate, from the run's first update's shape."""
+    if not progress.seconds:
+        return None
+    examples = job.feed.update(0)
+    lengths = [len(example) for example in examples]
+    counted = sum(job.objective.counts(examples).values())
+    flops = update_flops(stage.session.model, lengths, counted) / sum(lengths)
+    measured = precision.speeds(stage.session.device)
+    peak = measured.bfloat16 if stage.session.recipe.model.dtype == "bfloat16" else measured.float32
+    fraction = flops * progress.tokens / progress.seconds / peak
+    return round(fraction, 4) if math.isfinite(fraction) else None

@@ -1,0 +1,166 @@
+"""What one does with a run: load it, talk to it, evaluate it, merge it, compare it with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunesmith.contracts.data import Message
+from tunesmith.contracts.method import Attached, Method
+from tunesmith.errors import GateFailed, UserError
+from tunesmith.files import whole_folder
+from tunesmith.metrics.intervals import paired_difference
+from tunesmith.models.load import load_model
+from tunesmith.recipe import Part, Recipe
+from tunesmith.run.folder import Run
+from tunesmith.run.judge import generator
+from tunesmith.run.resolve import settled
+from tunesmith.run.session import Session, open_session
+
+MERGE_BOUND = 1e-4
+"""Largest logit difference of a merged model, relative to the largest logit, in float32 (rounding of one addition)."""
+
+
+def open_run(run: Run | str | Path, *, dtype: str | None = None) -> Session:
+    """A run's model with its best checkpoint, ready to use; ``dtype`` overrides the one it was trained in."""
+    run = run if isinstance(run, Run) else Run.open(run)
+    recipe = run.recipe if dtype is None else settled(run.recipe, "model", dtype=dtype)
+    artifact = run.artifact
+    session = open_session(recipe)
+    session.attached.load(artifact)
+    session.policy.eval()
+    return session
+
+
+def open_any(name: str | Path) -> Session:
+    """A run folder, or a base model (folder, hub id, ``embedded``) as it is."""
+    if (Path(name) / "recipe.yaml").is_file():
+        return open_run(name)
+    session = open_session(Recipe(model={"base": str(name)}, method=Part(name="full")))
+    session.policy.eval()
+    return session
+
+
+def load(run: Run | str | Path) -> nn.Module:
+    """The transformers model of a run with what was trained on it, in eval mode."""
+    model: nn.Module = open_run(run).policy.model
+    return model
+
+
+def attach(model: nn.Module, method: Method) -> Attached:
+    """Put a method on any transformers model, for a training loop of your own."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return method.attach(model)
+
+
+class Chat:
+    """A conversation with a session's model; greedy answers."""
+
+    def __init__(self, session: Session, *, system: str | None = None) -> None:
+        self.session = session
+        self.messages: list[Message] = [Message("system", system)] if system else []
+
+    def say(self, text: str) -> str:
+        """Add a user turn and return the answer, which becomes part of the conversation."""
+        return "".join(self.stream(text))
+
+    def stream(self, text: str) -> Iterator[str]:
+        """The same, piece by piece."""
+        encoder = self.session.encoder
+        self.messages.append(Message("user", text))
+        engine = generator(self.session, max_new_tokens=256)
+        ids: list[int] = []
+        shown = ""
+        for token in engine.stream(encoder.prompt_ids(self.messages)):
+            ids.append(token)
+            whole = encoder.decode(ids)
+            if not whole.endswith("�"):
+                yield whole[len(shown) :]
+                shown = whole
+        self.messages.append(Message("assistant", encoder.decode(ids)))
+
+
+def chat(run: Run | str | Path, *, system: str | None = None) -> Chat:
+    """Open a conversation with a run, or with a base model."""
+    return Chat(open_any(run if not isinstance(run, Run) else run.folder), system=system)
+
+
+def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
+    """Write the plain transformers model of a run into ``out``, proven equal to the adapter before and after saving."""
+    run = run if isinstance(run, Run) else Run.open(run)
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        raise UserError(f"{out} is not empty", allowed="a new folder", code="folder-not-empty")
+    stored = load_model(run.recipe.model.base).dtype
+    session = open_run(run, dtype="float32")
+    ids = _sample(session)
+    with torch.no_grad():
+        adapted = session.model(input_ids=ids[None], **_no_layout(session)).logits.float()
+        plain: Any = session.attached.merge()
+        merged = plain(input_ids=ids[None], **_no_layout(session)).logits.float()
+    difference = float((adapted - merged).abs().max() / adapted.abs().max())
+    if not difference <= MERGE_BOUND:
+        raise GateFailed(f"merged logits differ by {difference:.1e} (bound {MERGE_BOUND:.0e}); nothing was written")
+    with whole_folder(folder) as temporary:
+        plain.to(stored).save_pretrained(temporary)
+        session.tokenizer.chat_template = session.encoder.template
+        session.tokenizer.save_pretrained(temporary)
+    with torch.no_grad():
+        again: Any = load_model(str(folder), dtype=torch.float32)
+        saved = float((again(input_ids=ids[None]).logits - adapted).abs().max() / adapted.abs().max())
+    return {
+        "out": str(folder),
+        "difference": difference,
+        "bound": MERGE_BOUND,
+        "saved_difference": saved,
+        "dtype": str(stored).removeprefix("torch."),
+    }
+
+
+def _sample(session: Session) -> torch.Tensor:
+    size = int(session.model.config.get_text_config().vocab_size)
+    return torch.randint(0, size, (48,), generator=torch.Generator().manual_seed(0))
+
+
+def _no_layout(session: Session) -> dict[str, Any]:
+    session.policy.drive("padded")
+    return {"use_cache": False} if session.model.get_output_embeddings() is not None else {}
+
+
+def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+    """Metrics of runs side by side, and each later run's difference to the first, paired by row where rows agree."""
+    if len(runs) < 2:
+        raise UserError("compare needs at least two runs", got=len(runs), code="too-few-runs")
+    opened = [Run.open(path) for path in runs]
+    after = [run.read("eval/after.json") for run in opened]
+    for run, marks in zip(opened, after, strict=True):
+        if not marks:
+            raise UserError(f"{run.folder} has no evaluation yet", hint="Finish it with --resume.", code="no-result")
+    names = [str(run.folder) for run in opened]
+    differences: dict[str, dict[str, Any]] = {}
+    for name, marks in zip(names[1:], after[1:], strict=True):
+        differences[name] = _differences(after[0], marks)
+    return {
+        "first": names[0],
+        "runs": {name: marks["task"] for name, marks in zip(names, after, strict=True)},
+        "differences": differences,
+    }
+
+
+def _differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    paired = [row["prompt"] for row in first["answers"]] == [row["prompt"] for row in second["answers"]]
+    result: dict[str, Any] = {}
+    for metric, estimate in first["task"].items():
+        if metric not in second["task"]:
+            continue
+        if paired and first["answers"] and metric in first["answers"][0]["scores"]:
+            scores = [[row["scores"][metric] for row in marks["answers"]] for marks in (second, first)]
+            result[metric] = paired_difference(*scores).as_dict()
+        else:
+            result[metric] = {"value": second["task"][metric]["value"] - estimate["value"], "low": None, "high": None}
+    return result

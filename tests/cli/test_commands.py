@@ -1,0 +1,151 @@
+"""Each command passes its arguments to one library call and prints the answer: words for people, JSON for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from said import Tunesmith
+
+from tunesmith.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Proof:
+    name: str
+    passed: bool
+    measured: float | None
+    bound: float | None
+    why: str
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: mine\ntrain: {epochs: 2}\n")
+    return path
+
+
+def test_train_passes_everything_on(call: Tunesmith, library: ModuleType, recipe: Path, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+
+    def train(given: Recipe, **options: Any) -> Any:
+        seen.update(options, recipe=given)
+        return SimpleNamespace(summary=lambda: {"run": "runs/mine", "steps": 4, "train_loss": float("nan")})
+
+    library.train = train
+    said = call("train", recipe, "train.steps=4", "--out", tmp_path / "o", "--resume", "--no-proofs", "--json")
+    assert said.code == 0
+    assert said.json == {"run": "runs/mine", "steps": 4, "train_loss": None}
+    assert seen["recipe"].train.steps == 4
+    assert seen["recipe"].train.epochs == 2
+    assert (seen["out"], seen["resume"], seen["switch_proofs_off"]) == (tmp_path / "o", True, True)
+    words = call("train", recipe)
+    assert "runs/mine" in words.out
+    assert "tunesmith chat runs/mine" in words.err
+    assert (seen["out"], seen["resume"], seen["switch_proofs_off"]) == (None, False, False)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_check_fails_with_the_exit_code_of_a_failed_proof(
+    passed: bool, call: Tunesmith, library: ModuleType, recipe: Path
+) -> None:
+    proofs = [Proof("packed = padded", True, 1e-7, 1e-5, "linear algebra"), Proof("mask [1]", passed, 0.0, None, "w")]
+    library.check = lambda _: proofs
+    said = call("check", recipe)
+    assert said.code == (0 if passed else 1)
+    assert "mask [1]" in said.out
+    assert ("FAILED" in said.out) is not passed
+    answered = call("check", recipe, "--json")
+    assert answered.code == said.code
+    assert answered.json["proofs"][0] == {
+        "name": "packed = padded",
+        "passed": True,
+        "measured": 1e-7,
+        "bound": 1e-5,
+        "why": "linear algebra",
+    }
+
+
+def test_eval_prints_value_and_interval(call: Tunesmith, library: ModuleType) -> None:
+    metric = {"value": 0.5, "low": 0.4, "high": 0.625, "n": 1000}
+    library.evaluate = lambda target, *, suite: {"metrics": {f"{target}/{suite}": metric}}
+    said = call("eval", "runs/a", "--suite", "s.yaml")
+    for word in ("runs/a/s.yaml", "0.5", "0.4 to 0.625", "1,000"):
+        assert word in said.out
+    assert call("eval", "runs/a", "--suite", "s", "--json").json == {"metrics": {"runs/a/s": metric}}
+
+
+def test_merge_prints_what_was_proved(call: Tunesmith, library: ModuleType, tmp_path: Path) -> None:
+    library.merge = lambda run, out: {"run": str(run), "out": str(out), "largest_difference": 2e-6}
+    said = call("merge", "runs/a", "--out", tmp_path)
+    assert str(tmp_path) in said.out.replace("\n", "")
+    assert "2.0e-06" in said.out
+    assert call("merge", "runs/a", "--out", tmp_path, "--json").json["largest_difference"] == 2e-6
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "nothing.yaml"])
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_a_recipe_error_is_told_before_the_library_is_called(
+    command: str, name: str, call: Tunesmith, library: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("trian: {}")
+    said = call(command, tmp_path / name, "--json")
+    assert said.code == 2
+    assert said.json["error"]["code"] == {"recipe.yaml": "unknown-key", "nothing.yaml": "missing-recipe"}[name]
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.learning_rate=-1e-4", ["train.learning_rate", "-0.0001", "more than 0"]),
+        ("train.epochs=soon", ["train.epochs", "'soon'", "a number"]),
+        ("train.epoch=1", ["train.epoch", "Did you mean"]),
+        ("train.schedule=cosin", ["train.schedule", "cosine"]),
+        ("epochs", ["not of the form a.b=c"]),
+    ],
+)
+def test_a_wrong_override_is_named(
+    override: str, words: list[str], call: Tunesmith, library: ModuleType, recipe: Path
+) -> None:
+    said = call("train", recipe, override)
+    assert said.code == 2
+    for word in words:
+        assert word in said.err
+
+
+def test_doctor_measures_and_names_the_command_that_installs(call: Tunesmith) -> None:
+    found = call("doctor", "--json").json
+    assert found["versions"]["torch"]
+    assert found["hardware"]["cores"] >= 1
+    assert found["hardware"]["memory_bytes"] > 2**28
+    assert found["speeds"]["float32_gflops"] > 0
+    assert found["speeds"]["dtype"] in ("float32", "bfloat16")
+    extras = {extra["name"]: extra for extra in found["extras"]}
+    assert extras["peers"]["install"] == "pip install 'tunesmith[peers]'"
+    assert "Matrix products" in call("doctor").out
+
+
+def test_formats_are_listed_and_shown(call: Tunesmith) -> None:
+    names = {item["name"] for item in call("formats", "--json").json}
+    assert {"alpaca", "sharegpt", "messages", "text"} <= names
+    assert "[question, answer]" in call("formats", "alpaca").out
+    said = call("formats", "alpacca")
+    assert said.code == 2
+    assert "Did you mean 'alpaca'?" in said.err
+
+
+@pytest.mark.parametrize(("kind", "name"), [("methods", "lora"), ("objectives", "sft")])
+def test_parts_tell_their_options_and_paper(kind: str, name: str, call: Tunesmith) -> None:
+    by_name = {item["name"]: item for item in call(kind, "--json").json}
+    part = by_name[name]
+    assert set(part) == {"name", "summary", "paper", "options"}
+    assert part["summary"]
+    assert part["paper"]
+    assert all(option["help"] for option in part["options"])
+    assert part["options"][0]["name"] in call(kind, name).out
+    assert call(kind, name + "x").code == 2
