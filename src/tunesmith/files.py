@@ -19,17 +19,18 @@ from tunesmith.errors import UserError
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with disk_errors(path), temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,18 +48,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` only when the block ends without an error (replacing what was there)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        with disk_errors(path):
+    with disk_errors(path):
+        temporary.mkdir(parents=True)
+        try:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync_file(file)
             sync_folder(temporary)
             _swap(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_folder(path.parent)
 
 
 def _swap(temporary: Path, path: Path) -> None:
@@ -77,15 +78,25 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn "no space" and "no permission" into a sentence a user can act on; what was saved before stays."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
+    except Exception as error:
+        reason = _disk_reason(error)
+        if reason is None:
             raise
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}",
+            f"cannot write {path}: {reason}",
             hint="Everything saved before is untouched; free space or choose another folder, then run the same "
             "command with --resume.",
             code="cannot-write",
         ) from error
+
+
+def _disk_reason(error: Exception) -> str | None:
+    """What the operating system said; None for an error that is not of the disk."""
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return error.strerror or str(error)
+    # safetensors tells a full disk as an error of its own, with the system's words at the end
+    _, found, words = str(error).partition("I/O error: ")
+    return words if found and type(error).__name__ == "SafetensorError" else None
 
 
 def sync_file(path: Path) -> None:

@@ -79,6 +79,89 @@ def test_eval_prints_value_and_interval(call: Tunesmith, library: ModuleType) ->
     assert call("eval", "runs/a", "--suite", "s", "--json").json == {"metrics": {"runs/a/s": metric}}
 
 
+def test_eval_fails_where_a_task_misses_its_threshold(call: Tunesmith, library: ModuleType) -> None:
+    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+    library.evaluate = lambda *_, **__: {"metrics": {"facts": metric}, "failed": ["facts"]}
+    assert call("eval", "runs/a", "--suite", "s", "--json").code == 1
+    said = call("eval", "runs/a", "--suite", "s")
+    assert said.code == 1
+    assert "Below their threshold: facts." in said.err
+
+
+def test_compare_prints_differences(call: Tunesmith, library: ModuleType) -> None:
+    difference = {"value": -0.25, "low": -0.5, "high": None}
+    answer = {"first": "a", "runs": {}, "differences": {"b": {"loss": difference}}}
+    library.compare = lambda _: answer
+    said = call("compare", "a", "b")
+    assert "-0.25" in said.out
+    assert "difference to a" in said.out
+    assert call("compare", "a", "b", "--json").json == answer
+
+
+def test_chat_talks_until_an_empty_line(call: Tunesmith, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        session = "loaded once"
+
+        def __init__(self, session: str, *, system: str | None) -> None:
+            assert session == self.session
+            self.heard: list[str] = [system] if system else []
+
+        def stream(self, text: str) -> list[str]:
+            self.heard.append(text)
+            return ["heard ", str(len(self.heard))]
+
+        def say(self, text: str) -> str:
+            return "".join(self.stream(text))
+
+    library.chat = lambda _, *, system: Session("loaded once", system=system)
+    lines = iter(["one", "two", "/new", "three", ""])
+    monkeypatch.setattr("builtins.input", lambda: next(lines))
+    assert call("chat", "run").out.splitlines() == ["heard 1", "heard 2", "heard 1"]
+    assert call("chat", "run", "--system", "s", "-m", "x").out == "heard 2\n"
+    assert call("chat", "run", "-m", "x", "--json").json == {"message": "x", "answer": "heard 1"}
+
+
+def test_the_demo_tells_its_story(call: Tunesmith, library: ModuleType, tmp_path: Path) -> None:
+    def measured(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.125, "high": value + 0.125, "n": 140}
+
+    result = {
+        "run": "runs/demo",
+        "before": {"exact_match": measured(0.125)},
+        "after": {"exact_match": measured(0.75)},
+        "forgetting": {
+            "before": {"loss": measured(2.0)},
+            "after": {"loss": measured(2.25)},
+            "nats_per_token": measured(0.5),
+        },
+        "proofs": [{"name": "mask [x]", "passed": True, "measured": 0.0, "bound": 1e-5, "why": "w"}],
+        "answers": [{"question": "[1]?", "wanted": "one", "before": "b" * 300, "after": "one"}],
+        "seconds": 12.5,
+    }
+    seen: list[Any] = []
+
+    def demo(out: Path | None, *, sinks: tuple[Any, ...]) -> dict[str, Any]:
+        seen.append((out, len(sinks)))
+        return result
+
+    library.demo = demo
+    said = call("demo", "--out", tmp_path / "d")
+    assert said.code == 0
+    assert seen == [(tmp_path / "d", 1)]
+    for word in (
+        "mask [x]",
+        "0.125 [0, 0.25]",
+        "0.75 [0.625, 0.875]",
+        "0.5 [0.375, 0.625] nats",
+        "[1]?",
+        "b…",
+        "12 seconds",
+    ):
+        assert word in said.out, word
+    assert "tunesmith init" in said.err
+    assert call("demo", "--json").json == result
+
+
 def test_merge_prints_what_was_proved(call: Tunesmith, library: ModuleType, tmp_path: Path) -> None:
     library.merge = lambda run, out: {"run": str(run), "out": str(out), "largest_difference": 2e-6}
     said = call("merge", "runs/a", "--out", tmp_path)

@@ -76,6 +76,8 @@ def test_sources_are_told_apart_and_add_up() -> None:
     by_source = report.by_source()
     assert set(by_source) == {0, 1}
     assert by_source[1].sums.rows.tolist() == [1, 3, 5]
+    first_two = evaluate_loss(CausalPolicy(tiny("llama")), Sft(), examples()[:2], tokens_per_microbatch=64)
+    assert set(first_two.by_source()) == {0}, "a source without a trained token has no loss"
     total = sum(part.nll.value * part.sums.tokens.sum() for part in by_source.values())
     assert total == pytest.approx(report.nll.value * report.sums.tokens.sum(), rel=1e-9)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,7 @@ def chat(run_or_model: str, system: str | None, message: str | None, as_json: bo
 
     session = run.chat(run_or_model, system=system)
     if message is not None or as_json:
-        _once(session, message if message is not None else click.get_text_stream("stdin").read().strip(), as_json)
+        _once(session, message if message is not None else sys.stdin.read().strip(), as_json)
         return
     say("An empty line ends the conversation; /new starts a new one.")
     while text := _ask():

@@ -57,11 +57,16 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
 def _prepare(recipe: str, overrides: tuple[str, ...]) -> Prepared:
     from tunesmith.recipe import Recipe
 
-    loaded = Recipe.load(recipe, list(overrides))
+    limit = Recipe.load(recipe, list(overrides)).data.max_lost
+    # looking is allowed whatever is lost: it is how one finds out why
+    loaded = Recipe.load(recipe, [*overrides, "data.max_lost=1"])
     from tunesmith import run  # after the recipe: its mistakes are told before anything heavy is loaded
 
     prepared = run.prepare(loaded)
     say(prepared.words)
+    if prepared.ledger.lost_share > limit:
+        share = f"{prepared.ledger.lost_share:.0%}"
+        say(f"{share} of the rows are dropped, more than data.max_lost ({limit:.0%}): `tunesmith train` would refuse.")
     return prepared
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ def demo(out: Path | None, as_json: bool) -> None:
     """Measure the embedded model, prove the run, tune it, measure again, and compare answers. No network."""
     from tunesmith import run
     from tunesmith.cli.story import tell
+    from tunesmith.engine.sinks.live import display
 
-    result: dict[str, Any] = run.demo(out)
+    with closing(display()) as shown:
+        result: dict[str, Any] = run.demo(out, sinks=(shown,))
     if as_json:
         emit(result)
         return

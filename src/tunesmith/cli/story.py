@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from tunesmith.cli.output import grid, interval, shown
 
@@ -17,6 +18,9 @@ def tell(result: Mapping[str, Any], console: Console) -> None:
     forgetting = result["forgetting"]
     if forgetting:
         _table("Kept of what it knew", forgetting["before"], forgetting["after"], console)
+        lost = forgetting.get("nats_per_token")
+        if lost:
+            console.print(f"  forgotten: {interval(lost)} nats a token of its own text", markup=False)
     _answers(result.get("answers", ()), console)
     console.print(f"\n[dim]{result['seconds']:.0f} seconds; everything is in[/] {result['run']}")
 
@@ -25,7 +29,9 @@ def _proofs(proofs: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print("\n[bold]Proved before the first step[/]")
     for proof in proofs:
         mark = "[green]✓[/]" if proof["passed"] else "[red]✗[/]"
-        console.print(f"  {mark} {proof['name']}  [dim]{shown(proof['measured'])}, bound {shown(proof['bound'])}[/]")
+        console.print(
+            f"  {mark} {escape(proof['name'])}  [dim]{shown(proof['measured'])}, bound {shown(proof['bound'])}[/]"
+        )
 
 
 def _table(title: str, before: Mapping[str, Any], after: Mapping[str, Any], console: Console) -> None:
@@ -38,5 +44,10 @@ def _answers(answers: Sequence[Mapping[str, str]], console: Console) -> None:
     if not answers:
         return
     console.print("\n[bold]The same questions, before and after[/]")
-    rows = [(item["question"], item["before"], item["after"]) for item in answers]
-    console.print(grid(("question", "before", "after"), rows))
+    rows = [(item["question"], item["wanted"], _short(item["before"]), _short(item["after"])) for item in answers]
+    console.print(grid(("question", "wanted", "before", "after"), rows))
+
+
+def _short(text: str, limit: int = 120) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from tunesmith.cli.output import emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
 
+INTERRUPTED = 130
 SHOWN = (
     "run",
     "steps",
@@ -31,7 +33,7 @@ SHOWN = (
 @json_option
 def train(
     recipe: str, overrides: tuple[str, ...], resume: bool, out: Path | None, no_proofs: bool, as_json: bool
-) -> None:
+) -> int:
     """Train from RECIPE, with options changed as in `train.epochs=2 method.rank=8`.
 
     Ctrl-C saves and stops; the same command with --resume goes on from there, exactly.
@@ -45,8 +47,14 @@ def train(
     with closing(display()) as shown:
         result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
     summary = result.summary()
+    finished = summary.get("finished", True)
     if as_json:
         emit(summary)
-        return
-    stdout().print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
-    say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")
+    else:
+        stdout().print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
+    if finished:
+        say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")
+        return 0
+    words = ["tunesmith", "train", recipe, *overrides, "--out", summary["run"], "--resume"]
+    say(f"\nStopped and saved. Go on with: {shlex.join(words)}")
+    return INTERRUPTED

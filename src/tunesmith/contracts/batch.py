@@ -47,6 +47,7 @@ class KeyValues(Protocol):
         *,
         scaling: float,
         window: int | None,
+        softcap: float | None = None,
     ) -> torch.Tensor:
         """Append ``key``/``value`` ``[1, H_kv, T, D]`` and attend: ``query [1, H, T, D]`` -> ``[1, T, H, D]``."""
         ...
@@ -67,7 +68,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens of all segments, one after the other: ``ids`` int64 ``[T]``, ``positions`` int64 ``[T]`` from 0 a segment."""
+    """Tokens of all segments in turn: ``ids`` int64 ``[T]``, ``positions`` int64 ``[T]``, from 0 in each segment."""
 
     ids: torch.Tensor
     positions: torch.Tensor
@@ -99,7 +100,7 @@ class Readout:
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch: a stream, its readout, and the identity of its units (``unit_ids`` int64 ``[U]``: ledger rows)."""
+    """One micro-batch: a stream, its readout, and its units (``unit_ids`` int64 ``[U]``: ledger rows)."""
 
     main: Stream
     readout: Readout

@@ -28,7 +28,7 @@ class Record:
     """A row in the project's own shape, whatever its format was.
 
     Exactly one of ``messages`` (a conversation) and ``text`` (plain text) is set. ``completion`` of a prompt/completion
-    row is an assistant message; ``raw_prompt`` says that prompt and completion are joined as they are, without a template.
+    row is an assistant message; ``raw_prompt`` says that prompt and completion are joined as they are, untemplated.
     """
 
     messages: tuple[Message, ...] | None = None

@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from tunesmith.contracts.data import Encoding, Message, Prompt, Record, TrainOn
-from tunesmith.data.choose import choose, no_template, special_tokens
+from tunesmith.data.choose import adds_bos, choose, no_template, special_tokens
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.render import Renderer, Rendering
 from tunesmith.data.tokens import Tokens
@@ -69,15 +69,13 @@ class ChatEncoder:
         if not getattr(tokenizer, "is_fast", False):
             raise UserError("the model's tokenizer has no fast version (tokenizer.json)", code="slow-tokenizer")
         choice = choose(tokenizer, template, new_tokens=new_tokens)
-        first = tokenizer("a")["input_ids"][:1]
-        adds_bos = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
         return cls(
             tokenizer_json=tokenizer.backend_tokenizer.to_str(),
             template=choice.source,
             template_name=choice.name,
             variables=special_tokens(tokenizer),
             system=system,
-            bos=tokenizer.bos_token if adds_bos else "",
+            bos=tokenizer.bos_token if adds_bos(tokenizer) else "",
             added_tokens=choice.added,
         )
 
@@ -124,7 +122,7 @@ class ChatEncoder:
         Longer text is split; each piece begins with the last token of the one before, so that every token but the
         first of the document is predicted once.
         """
-        ids = [number for piece in self.tokens.pieces([self.bos, text, self.eos or ""]) for number in piece]
+        ids = self._plain([(text, True), (self.eos or "", True)]).ids
         if max_tokens is None or len(ids) <= max_tokens:
             return [Encoding(ids, [False] + [True] * (len(ids) - 1))]
         starts = range(0, len(ids) - 1, max_tokens - 1)
@@ -140,13 +138,12 @@ class ChatEncoder:
         if at < 0:
             return None
         at += len(marker)
-        return _joined_pieces(self.tokens, [(self.bos + text[:at], False), (text[at:] + (self.eos or ""), True)])
+        return self._plain([(text[:at], False), (text[at:] + (self.eos or ""), True)])
 
     def prompt_ids(self, messages: Sequence[Message], tools: Tools = None, *, raw: bool = False) -> list[int]:
         """The ids that an answer to ``messages`` is generated from; ``raw`` joins without a template."""
         if raw:
-            pieces = self.tokens.pieces([self.bos + "".join(message.content for message in messages)])
-            return pieces[0]
+            return self._plain([("".join(message.content for message in messages), False)]).ids
         turns = self._turns(messages)
         rendering = self._render(turns, tools, prompt=True)
         answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
@@ -182,10 +179,15 @@ class ChatEncoder:
     def _join(self, record: Record, train_on: TrainOn) -> Encoding:
         messages = record.messages or ()
         prompt, completion = messages[0].content, messages[-1].content
-        pieces = [(self.bos + prompt, train_on == "everything"), (completion + (self.eos or ""), True)]
+        pieces = [(prompt, train_on == "everything"), (completion + (self.eos or ""), True)]
         stray = prompt.endswith(" ") and self.tokens.blank_in_front
         note = "the prompt ends with a blank that the tokenizer puts before the answer's first word" if stray else ""
-        return _joined_pieces(self.tokens, pieces, note=note)
+        return self._plain(pieces, note=note)
+
+    def _plain(self, pieces: Sequence[tuple[str, bool]], *, note: str = "") -> Encoding:
+        """Pieces of plain text after what the tokenizer puts before a text."""
+        first = self.tokens.number(self.bos) if self.bos else None
+        return _encoded(self.tokens, pieces, first=first, note=note)
 
     def _turns(self, messages: Sequence[Message]) -> list[Turn]:
         turns: list[Turn] = [message.as_dict() for message in messages]
@@ -244,7 +246,7 @@ class ChatEncoder:
             targets = tuple(target for at in wanted if (span := spans[at]) is not None for target in span.targets)
             last = max((right for _, right in targets), default=len(whole.text))
             whole = Rendering(whole.text[:last])  # nothing after the last target is ever seen by one
-        return _joined_pieces(self.tokens, _cut(whole.text, cut, targets), note=note)
+        return _encoded(self.tokens, _cut(whole.text, cut, targets), note=note)
 
     def _end_of_turn(self) -> str | None:
         """The special token that closes an answer, found by rendering one."""
@@ -290,9 +292,11 @@ def _cut(text: str, spans: Sequence[Span], targets: Sequence[tuple[int, int]]) -
     ]
 
 
-def _joined_pieces(tokens: Tokens, pieces: Sequence[tuple[str, bool]], *, note: str = "") -> Encoding:
-    ids: list[int] = []
-    trained: list[bool] = []
+def _encoded(
+    tokens: Tokens, pieces: Sequence[tuple[str, bool]], *, first: int | None = None, note: str = ""
+) -> Encoding:
+    ids = [] if first is None else [first]
+    trained = [False] * len(ids)
     for (_, target), numbers in zip(pieces, tokens.pieces([text for text, _ in pieces]), strict=True):
         ids += numbers
         trained += [target] * len(numbers)

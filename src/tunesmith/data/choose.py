@@ -67,6 +67,12 @@ def special_tokens(tokenizer: Any) -> dict[str, str]:
     return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts its beginning-of-sequence token before every text."""
+    first = tokenizer("a")["input_ids"][:1]
+    return tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
+
+
 def _add_markers(tokenizer: Any, template: str) -> tuple[str, ...]:
     known = tokenizer.get_vocab()
     missing = tuple(marker for marker in MARKERS[template] if marker not in known)
@@ -86,7 +92,7 @@ def _filled(tokenizer: Any, template: str) -> str:
     end = END.get(template, "")
     front = Tokens(tokenizer.backend_tokenizer.to_str()).blank_in_front
     values = {
-        "@@bos@@": "{{ bos_token }}" if _adds_bos(tokenizer) else "",
+        "@@bos@@": "{{ bos_token }}" if adds_bos(tokenizer) else "",
         "@@end@@": end if end and end in tokenizer.get_vocab() else "{{ eos_token }}",
         "@@before@@": "" if front else " ",
         "@@after@@": " " if front else "",
@@ -94,8 +100,3 @@ def _filled(tokenizer: Any, template: str) -> str:
     for placeholder, value in values.items():
         source = source.replace(placeholder, value)
     return source
-
-
-def _adds_bos(tokenizer: Any) -> bool:
-    first = tokenizer("a")["input_ids"][:1]
-    return tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from tunesmith.contracts.batch import Batch, Example, Layout, Readout, Stream
 

@@ -61,7 +61,7 @@ def fit(encodings: Sequence[Encoding], *, max_tokens: int, overlong: Overlong, w
 
 
 def _has_target(encoding: Encoding) -> bool:
-    return any(encoding.trained[1:])
+    return True in encoding.trained[1:]
 
 
 def _shortened(encoding: Encoding, max_tokens: int, overlong: Overlong) -> list[Encoding]:

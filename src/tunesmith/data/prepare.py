@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
@@ -59,17 +59,22 @@ class Prepared:
         how = "read from the cache" if self.hit else "made now"
         return f"tokens {how} (key {self.key[:12]})"
 
-    @cached_property
-    def validation_records(self) -> list[Record]:
-        """The records of the validation rows, read again from their sources."""
-        wanted = {int(row) for row in self.validation.rows}
-        found, number = [], -1
+    def records(self, rows: Collection[int]) -> dict[int, Record]:
+        """The records of ledger rows, read again from their sources."""
+        wanted, number = set(rows), -1
+        found: dict[int, Record] = {}
         for source, opened in enumerate(self.opened):
             for row in opened.rows():
                 number += 1
-                if number in wanted:
-                    found.append(_record(self.job, row, source))
-        return [record for record in found if record is not None]
+                record = _record(self.job, row, source) if number in wanted else None
+                if record is not None:
+                    found[number] = record
+        return found
+
+    @cached_property
+    def validation_records(self) -> list[Record]:
+        """The records of the validation rows."""
+        return list(self.records([int(row) for row in self.validation.rows]).values())
 
 
 def prepare(
@@ -94,7 +99,7 @@ def prepare(
     folder = cache / key
     hit = (folder / "store.json").exists()
     if not hit:
-        _make(_with_folder(job, cache / f"{key}.parts"), opened, folder, config.workers, progress)
+        _make(replace(job, folder=cache / f"{key}.parts"), opened, folder, config.workers, progress)
     ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text()))
     store = TokenStore(folder)
     train, validation = _sides(store, config, ledger, seed=seed)
@@ -152,11 +157,6 @@ def _key(job: Job, opened: tuple[Source, ...], options_key: str) -> str:
     for file in sorted([*here.rglob("*.py"), *here.rglob("*.jinja")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _with_folder(job: Job, folder: Path) -> Job:
-    values = {name: getattr(job, name) for name in Job.__dataclass_fields__}
-    return Job(**{**values, "folder": folder})
 
 
 def _make(

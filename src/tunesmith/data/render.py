@@ -19,7 +19,6 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunesmith.data.formats.base import BadRow
@@ -93,10 +92,12 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+        # a scope, as in transformers, where the block is the body of a call: what it sets ends with it
+        return nodes.Scope([_literal(OPEN), *body, _literal(CLOSE)]).set_lineno(line)
 
-    def _mark(self, caller: Macro) -> str:
-        return f"{OPEN}{caller()}{CLOSE}"
+
+def _literal(text: str) -> nodes.Output:
+    return nodes.Output([nodes.TemplateData(text)])
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -162,13 +163,18 @@ def _read_csv(file: Path) -> Iterator[Row]:
         header = next(table, None)
         if header is None:
             return
-        for cells in table:
-            if not cells:
-                continue
-            value: dict[str, Any] | Broken = dict(zip(header, cells, strict=False))
-            if len(cells) != len(header):
-                value = Broken("the row has another number of cells than the header")
-            yield Row(value, table.line_num, str(file))
+        try:
+            for cells in table:
+                if cells:
+                    yield Row(_cells(header, cells), table.line_num, str(file))
+        except csv.Error as error:
+            raise UserError(f"bad table in {file} on line {table.line_num}", got=str(error), code="bad-csv") from None
+
+
+def _cells(header: list[str], cells: list[str]) -> dict[str, Any] | Broken:
+    if len(cells) != len(header):
+        return Broken("the row has another number of cells than the header")
+    return dict(zip(header, cells, strict=True))
 
 
 def _read_parquet(file: Path) -> Iterator[Row]:
@@ -238,11 +244,13 @@ def _looks_like_hub_id(path: str) -> bool:
 
 
 def _hub(path: str, split: str | None) -> Source:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import datasets
     except ImportError:
         raise _needs_extra(f"'{path}' is no file or folder, and reading it as a hub data set needs datasets") from None
     datasets.disable_progress_bars()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     try:
         loaded = datasets.load_dataset(path, split=split or "train")
     except (OSError, ValueError, RuntimeError) as error:  # datasets' and the hub client's errors derive from these

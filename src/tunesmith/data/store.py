@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> Example:
         at = int(self.chosen[index])
         span = slice(int(self._offsets[at]), int(self._offsets[at + 1]))
@@ -88,16 +92,16 @@ def part_path(folder: Path, number: int) -> Path:
 def write_part(path: Path, sequences: Sequence[Encoded], *, ledger: Ledger, vocabulary: int) -> None:
     """One finished chunk: its sequences and its part of the ledger, atomically."""
     dtype = np.uint16 if vocabulary <= 1 << 16 else np.int32
-    ids = [number for one in sequences for number in one.encoding.ids]
-    trained = [flag for one in sequences for flag in one.encoding.trained]
+    ids = list(chain.from_iterable(one.encoding.ids for one in sequences))
+    trained = b"".join(bytes(one.encoding.trained) for one in sequences)
     arrays: dict[str, Any] = {
         "ids": np.array(ids, dtype=dtype),
-        "trained": np.array(trained, dtype=np.bool_),
+        "trained": np.frombuffer(trained, dtype=np.bool_),
         "lengths": np.array([len(one.encoding.ids) for one in sequences], dtype=np.int64),
         "row": np.array([one.row for one in sequences], dtype=np.int64),
         "source": np.array([one.source for one in sequences], dtype=np.int16),
         "group": np.array([one.group for one in sequences], dtype=np.uint64),
-        "targets": np.array([sum(one.encoding.trained) for one in sequences], dtype=np.int32),
+        "targets": np.array([one.encoding.trained.count(True) for one in sequences], dtype=np.int32),
         "piece": np.array([one.piece for one in sequences], dtype=np.int32),
         "ledger": np.frombuffer(json.dumps(ledger.to_json()).encode(), dtype=np.uint8),
     }

@@ -7,6 +7,7 @@ the step (see ``seed``).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tunesmith.engine import optimizers
@@ -57,14 +57,18 @@ def save(folder: Path, progress: Progress, weights: Weights, optimizer: optimize
         save_file(values, temporary / TENSOR_FILES[0])
         state = {name: value.detach().cpu().contiguous() for name, value in optimizers.state_tensors(optimizer).items()}
         save_file(state, temporary / TENSOR_FILES[1])
-        checksums = {name: sha256(temporary / name) for name in TENSOR_FILES}
-        write_json(temporary / "progress.json", {"progress": asdict(progress), "sha256": checksums})
+        where = asdict(progress)
+        checksums = {name: sha256(temporary / name) for name in TENSOR_FILES} | {"progress": _digest(where)}
+        write_json(temporary / "progress.json", {"progress": where, "sha256": checksums})
     return path
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints (older ones go only after the newest is whole)."""
-    for path in steps(folder)[:-keep]:
+    """Remove all but the newest ``keep`` checkpoints (older ones go only after the newest is whole).
+
+    Half-written ones of a killed process go too: one process writes here, and it is not writing now.
+    """
+    for path in [*steps(folder)[:-keep], *folder.glob(".step-*")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -120,13 +124,18 @@ def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> No
 
 def _damage(path: Path) -> str | None:
     try:
-        checksums = json.loads((path / "progress.json").read_text())["sha256"]
-        for name in TENSOR_FILES:
-            if sha256(path / name) != checksums[name]:
+        stored = json.loads((path / "progress.json").read_text())
+        for name in (*TENSOR_FILES, "progress"):
+            found = _digest(stored["progress"]) if name == "progress" else sha256(path / name)
+            if found != stored["sha256"][name]:
                 return f"{name} does not match its checksum"
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def _digest(progress: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(progress, sort_keys=True).encode()).hexdigest()
 
 
 def values_of(weights: Weights) -> dict[str, torch.Tensor]:

@@ -95,17 +95,13 @@ def one_update(job: Job, step: int) -> Update:
     counts = job.objective.counts(examples)
     budget = job.microbatch_tokens
     while True:
-        pieces = microbatch.cut(examples, budget)
+        pieces = microbatch.cut(examples, budget, at_least=job.workers.world)
         try:
             loss = accumulate(job, pieces, counts, step)
             break
         except torch.OutOfMemoryError:
             budget = _smaller(job, budget, examples, step)
-    job.weights.collect()
-    shared = torch.tensor([loss], dtype=torch.float64)
-    job.workers.add([shared])
-    job.workers.add(list(job.weights.gradients()))
-    loss = float(shared)
+    loss = _add_up(job, loss)
     if not math.isfinite(loss):
         raise _not_finite(step, loss)
     norm = job.weights.clip(job.config.clip)
@@ -141,6 +137,19 @@ def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[st
         loss.backward()
         total += float(loss.detach())
     return total
+
+
+def _add_up(job: Job, loss: float) -> float:
+    """Sum losses and gradients over processes; afterwards all hold the update's own. Returns its loss."""
+    job.weights.collect()
+    shared = torch.tensor([loss], dtype=torch.float64)
+    job.workers.add([shared])
+    if job.workers.world > 1:  # a process without a micro-batch has no gradients, and must take part in every sum
+        existing = job.weights.existing()
+        job.workers.add([existing])
+        job.weights.fill(existing)
+    job.workers.add(list(job.weights.gradients()))
+    return float(shared)
 
 
 def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> int:
@@ -183,7 +192,7 @@ def _note(job: Job, progress: Progress, update: Update) -> None:
 def _evaluate(job: Job, progress: Progress) -> None:
     assert job.evaluate is not None
     metrics = dict(job.evaluate(progress.step))
-    progress.last.update(metrics)
+    progress.last.update({name: value for name, value in metrics.items() if math.isfinite(value)})
     stopping = job.config.early_stopping
     watched = stopping.metric if stopping else "validation_loss"
     if watched not in metrics:
@@ -194,7 +203,7 @@ def _evaluate(job: Job, progress: Progress) -> None:
             code="unknown-metric",
         )
     value = metrics[watched]
-    better = progress.best is None or value < progress.best
+    better = math.isfinite(value) and (progress.best is None or value < progress.best)
     if better:
         progress.best, progress.best_step, progress.stale = value, progress.step, 0
         save_best(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ CPU_ACTIVATION_BYTES = 512 * 2**20
 SMALLEST, LARGEST = 1024, 32768
 
 
-def cut(examples: Sequence[Example], budget: int) -> list[list[Example]]:
+def cut(examples: Sequence[Example], budget: int, *, at_least: int = 1) -> list[list[Example]]:
     """Micro-batches of at most ``budget`` tokens each (a longer example stands alone), similar lengths together.
 
-    Sorted by length, so that attention pads little; the split is as even as the count allows.
+    Sorted by length, so that attention pads little. The budget is lowered so that ``at_least`` processes have a part.
     """
     ordered = sorted(examples, key=lambda example: (-len(example), example.row))
     batches: list[list[Example]] = []
+    budget = min(budget, math.ceil(sum(map(len, examples)) / at_least))
     room = 0
     for example in ordered:
         if not batches or len(example) > room:

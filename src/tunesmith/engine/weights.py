@@ -61,6 +61,16 @@ class Weights:
             if parameter.dtype == torch.float32:
                 self.values[name].grad = parameter.grad
 
+    def existing(self) -> torch.Tensor:
+        """Float32 ``[P]``: 1 for each trained parameter that has a gradient in this process, else 0."""
+        return torch.tensor([float(value.grad is not None) for value in self.values.values()])
+
+    def fill(self, wanted: torch.Tensor) -> None:
+        """Give every parameter with ``wanted [P]`` above 0 a gradient: zeros where this process computed none."""
+        for value, needed in zip(self.values.values(), wanted.tolist(), strict=True):
+            if needed and value.grad is None:
+                value.grad = torch.zeros_like(value)
+
     def gradients(self) -> Iterator[torch.Tensor]:
         """Float32 gradients that exist, in a fixed order."""
         for value in self.values.values():

@@ -119,7 +119,7 @@ class AttachedLora:
         """Within it the model answers as the untouched base."""
         trained = {name: bias.data for name, bias in self.biases.items()}
         for name, bias in self.biases.items():
-            bias.data = self._base_biases[name].to(bias.device)
+            bias.data = self._base_biases[name].to(bias)
         try:
             with disabled(self.layers.values()):
                 yield

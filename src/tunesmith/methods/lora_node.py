@@ -1,7 +1,7 @@
 """The autograd node of a low-rank update: one pass over the base's output, nothing cast, nothing scaled by itself.
 
-LoRA (Hu et al. 2021, arXiv:2106.09685, eq. 3), with ``D`` dropout's mask of zeros and ones, ``q`` the share it keeps and
-``s`` the scaling over ``q``::
+LoRA (Hu et al. 2021, arXiv:2106.09685, eq. 3), with ``D`` dropout's mask of zeros and ones, and ``s`` the scaling over
+the share that ``D`` keeps::
 
     h = (x ∘ D) Aᵀ            y = x Wᵀ + b + s·h Bᵀ
     e = s·g B                 ∂A = eᵀ (x ∘ D)      ∂B = s·gᵀ h      ∂x = g W + (e A) ∘ D      ∂b = Σ g
@@ -46,15 +46,16 @@ class Update:
     def _threshold(self) -> int:
         return max(1, round((1.0 - self.dropout) * 2**16))
 
-    def dropped(self, rows: torch.Tensor) -> torch.Tensor:
-        """``rows ∘ D``; the same ``D`` every time, because it is drawn from the update's own seed."""
+    def mask(self, rows: torch.Tensor) -> torch.Tensor | None:
+        """``D`` in the shape and dtype of ``rows``, the same every time; None without dropout."""
         if self.seed is None:
-            return rows
+            return None
         generator = torch.Generator(rows.device).manual_seed(self.seed)
-        # 64 bits at once and a comparison: a seventh of the time of a Bernoulli draw on a CPU
+        # 64 bits at once and one comparison: a sixth of the time of a Bernoulli draw on a CPU
         words = torch.empty(-(-rows.numel() // 4), dtype=torch.int64, device=rows.device)
         bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: rows.numel()]
-        return rows * (bits < self._threshold - 2**15).view(rows.shape)
+        mask = torch.empty(rows.numel(), dtype=rows.dtype, device=rows.device)
+        return torch.lt(bits, self._threshold - 2**15, out=mask).view(rows.shape)
 
 
 def low_rank(x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, update: Update) -> torch.Tensor:
@@ -71,7 +72,7 @@ class _LowRank(torch.autograd.Function):
     ) -> torch.Tensor:
         # the bias is an input only so that autograd asks for its gradient; the base adds it
         rows = x.reshape(-1, x.shape[-1])
-        h = update.dropped(rows) @ A.t()
+        h = _masked(rows, update.mask(rows)) @ A.t()
         y = update.base.forward(rows).addmm_(h, B.t(), alpha=update.factor)
         ctx.update = update
         ctx.save_for_backward(x, A, B, h)
@@ -82,24 +83,27 @@ class _LowRank(torch.autograd.Function):
         x, A, B, h = ctx.saved_tensors
         update: Update = ctx.update
         need_x, need_A, need_B, need_bias, _ = ctx.needs_input_grad
-        g = grad.reshape(-1, grad.shape[-1])
-        e = _product(g, B, update.factor) if need_x or need_A else None
-        grad_x = grad_A = None
-        if need_A and e is not None:
-            grad_A = e.t() @ update.dropped(x.reshape(-1, x.shape[-1]))
-        if need_x and e is not None:
-            grad_x = _grad_input(g, e, A, update).view(x.shape)
-        # (hᵀ g)ᵀ rather than gᵀ h: the long side of the product stays contiguous (half the time on a CPU)
-        grad_B = _product(h.t(), g, update.factor).t() if need_B else None
-        grad_bias = g.sum(0) if need_bias else None
-        return grad_x, grad_A, grad_B, grad_bias, None
+        g, rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        e, mask = _product(g, B, update.factor), update.mask(rows)
+        return (
+            _grad_input(g, e, A, update.base, mask).view(x.shape) if need_x else None,
+            e.t() @ _masked(rows, mask) if need_A else None,
+            # (hᵀ g)ᵀ rather than gᵀ h: the long side of the product stays contiguous (half the time on a CPU)
+            _product(h.t(), g, update.factor).t() if need_B else None,
+            g.sum(0) if need_bias else None,
+            None,
+        )
 
 
-def _grad_input(g: torch.Tensor, e: torch.Tensor, A: torch.Tensor, update: Update) -> torch.Tensor:
-    grad = update.base.grad_input(g)
-    if update.seed is None:
-        return grad.addmm_(e, A)
-    return grad.add_(update.dropped(e @ A))
+def _grad_input(
+    g: torch.Tensor, e: torch.Tensor, A: torch.Tensor, base: BaseLinear, mask: torch.Tensor | None
+) -> torch.Tensor:
+    grad = base.grad_input(g)
+    return grad.addmm_(e, A) if mask is None else grad.addcmul_(e @ A, mask)
+
+
+def _masked(rows: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return rows if mask is None else rows * mask
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
@@ -111,6 +115,6 @@ def _product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
 def _composed(x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, update: Update) -> torch.Tensor:
     """The same by ordinary operations: under autocast, which decides about dtypes operation by operation."""
     rows = x.reshape(-1, x.shape[-1])
-    h = functional.linear(update.dropped(rows), A)
+    h = functional.linear(_masked(rows, update.mask(rows)), A)
     y = update.base.forward(rows) + update.factor * functional.linear(h, B)
     return y.view(*x.shape[:-1], y.shape[-1])

@@ -84,10 +84,9 @@ def attend(
         dropout=float(options.get("dropout") or 0.0),
     )
     if layout.cache is not None:
-        if shape.softcap is not None:
-            raise RuntimeError("decoding with soft-capped attention runs through the padded driver")
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        return layout.cache.attend(layer, query, key, value, scaling=shape.scaling, window=shape.window), None
+        options = {"scaling": shape.scaling, "window": shape.window, "softcap": shape.softcap}
+        return layout.cache.attend(layer, query, key, value, **options), None
     return segment_attention(query, key, value, layout, shape), None
 
 
@@ -163,6 +162,9 @@ def _each(
                 F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=shape.scaling, enable_gqa=grouped)
             )
         start += length
+    beyond = query.shape[2] - start
+    if beyond:
+        outputs.append(value.new_zeros(1, query.shape[1], beyond, value.shape[3]))
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 

@@ -31,7 +31,7 @@ def bucketed_attention(
     window: int | None,
 ) -> torch.Tensor:
     """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; differentiable in all three."""
-    out: torch.Tensor = _Bucketed.apply(query, key, value, plan, (scaling, causal, window))  # type: ignore[no-untyped-call]
+    out: torch.Tensor = _Bucketed.apply(query, key, value, plan, (scaling, causal, window))
     return out
 
 
@@ -48,7 +48,7 @@ class _Bucketed(torch.autograd.Function):
         scaling, causal, window = options
         kv_heads = key.shape[1]
         rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-        out = torch.empty_like(rows[0], memory_format=torch.contiguous_format)
+        out = _rows_like(rows[0], plan)
         saved: list[torch.Tensor] = []
         for bucket in plan:
             q = _gather(rows[0], bucket, kv_heads).mul_(scaling)
@@ -65,9 +65,10 @@ class _Bucketed(torch.autograd.Function):
         heads, kv_heads = ctx.heads
         grad = grad_out[0]
         tokens, _, size = grad.shape
-        grads = [grad.new_empty(tokens, count, size) for count in (heads, kv_heads, kv_heads)]
+        grads = [_rows_like(grad.new_empty(tokens, count, size), ctx.plan) for count in (heads, kv_heads, kv_heads)]
+        saved = ctx.saved_tensors  # once: under activation checkpointing a second look is refused
         for index, bucket in enumerate(ctx.plan):
-            q, k, v, probabilities = ctx.saved_tensors[4 * index : 4 * index + 4]
+            q, k, v, probabilities = saved[4 * index : 4 * index + 4]
             g = _gather(grad, bucket, kv_heads, zero_padding=True)
             _scatter(grads[2], torch.bmm(probabilities.transpose(1, 2), g), bucket, kv_heads)
             scores = torch.bmm(g, v.transpose(1, 2))
@@ -75,6 +76,13 @@ class _Bucketed(torch.autograd.Function):
             _scatter(grads[0], torch.bmm(scores, k).mul_(ctx.scaling), bucket, kv_heads)
             _scatter(grads[1], torch.bmm(scores.transpose(1, 2), q), bucket, kv_heads)
         return *(tensor.transpose(0, 1)[None] for tensor in grads), None, None
+
+
+def _rows_like(rows: torch.Tensor, plan: tuple[Bucket, ...]) -> torch.Tensor:
+    """Room for a result; rows beyond the last segment (a stream rounded up in length) are zero."""
+    out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    out[sum(len(bucket.target) for bucket in plan) :] = 0
+    return out
 
 
 def _gather(rows: torch.Tensor, bucket: Bucket, kv_heads: int, *, zero_padding: bool = False) -> torch.Tensor:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tunesmith.contracts.policy import Outputs, Want
@@ -25,6 +26,8 @@ from tunesmith.errors import UserError
 
 CHUNK_ELEMENTS = 2**24
 """Logits held at once (64 MiB in float32); at least 256 rows."""
+ROUNDED = 64
+"""Rows are rounded up to this on a CPU, so that few product shapes exist (see ``segments``)."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ class Head:
         rows = max(256, CHUNK_ELEMENTS // _vocabulary(self.linear))
         if not isinstance(self.linear, nn.Linear):
             return self._read_module(hidden, labels, want, rows)
-        options = _Options(self.scale, self.softcap, want.hit, rows)
-        logprob, hit = _LinearLogprob.apply(hidden, self.linear.weight, self.linear.bias, labels, share, options)  # type: ignore[no-untyped-call]
-        return Outputs(logprob=logprob, hit=hit if want.hit else None)
+        count = len(labels)
+        more = -count % ROUNDED if count > 4 * ROUNDED and hidden.device.type == "cpu" else 0
+        if more:
+            hidden, labels, share = F.pad(hidden, (0, 0, 0, more)), F.pad(labels, (0, more)), F.pad(share, (0, more))
+        options = _Options(self.scale, self.softcap, want.hit, rows, torch.is_grad_enabled())
+        logprob, hit = _LinearLogprob.apply(hidden, self.linear.weight, self.linear.bias, labels, share, options)
+        return Outputs(logprob=logprob[:count], hit=hit[:count] if want.hit else None)
 
     def _read_module(self, hidden: torch.Tensor, labels: torch.Tensor, want: Want, rows: int) -> Outputs:
         """Any other head module (an adapter on the head): chunks under recomputation."""
@@ -81,6 +88,8 @@ class _Options:
     softcap: float | None
     hit: bool
     rows: int
+    gradients: bool
+    """whether autograd is on (inside a Function it never is)"""
 
 
 class _LinearLogprob(torch.autograd.Function):
@@ -94,7 +103,8 @@ class _LinearLogprob(torch.autograd.Function):
         share: torch.Tensor,
         options: _Options,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        needs = (hidden.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
+        wanted = [options.gradients and needed for needed in ctx.needs_input_grad[:3]]
+        needs = (wanted[0], wanted[1], wanted[2])
         result = _pass(hidden, weight, bias, labels, share, options, needs)
         ctx.options, ctx.needs = options, needs
         recompute = (hidden, weight, bias, labels) if needs[1] or needs[2] else (None, None, None, None)
@@ -165,7 +175,7 @@ def _chunk(
     share: torch.Tensor,
     options: _Options,
 ) -> None:
-    z = nn.functional.linear(hidden, weight, bias)
+    z = F.linear(hidden, weight, bias)
     bent = None
     if options.scale != 1.0 or options.softcap is not None:
         z = z.float() * options.scale

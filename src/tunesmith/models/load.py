@@ -1,7 +1,7 @@
 """Loading a base model and its tokenizer: the only importer of transformers' model classes.
 
-A base is ``embedded`` (Seedling), a local transformers folder, or a hub id. Nothing is fetched unless the recipe names a
-hub id.
+A base is ``embedded`` (Seedling), a local transformers folder, or a hub id. Nothing is fetched unless the recipe names
+a hub id.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ def folder_of(base: str) -> str:
 def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False) -> Any:
     """The causal (or masked) language model of ``base`` in its stored dtype, or in ``dtype``; eval mode, on the CPU."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers.utils import logging
 
     folder = folder_of(base)
-    with _told(base):
+    with _Told(base):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
         auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        logging.disable_progress_bar()
         model = auto.from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=trust_remote_code)
     return model.eval()
 
@@ -58,7 +60,7 @@ def load_tokenizer(base: str) -> Any:
     """The tokenizer of ``base``."""
     from transformers import AutoTokenizer
 
-    with _told(base):
+    with _Told(base):
         return AutoTokenizer.from_pretrained(folder_of(base))
 
 
@@ -68,7 +70,7 @@ def layers_of(base: str) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-class _told:
+class _Told:
     """Turn what transformers and the hub raise about a base into a sentence."""
 
     def __init__(self, base: str) -> None:

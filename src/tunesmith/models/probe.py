@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tunesmith.contracts.batch import Layout, Stream
+from tunesmith.contracts.policy import Want
 from tunesmith.errors import UserError
 from tunesmith.models import drivers
 from tunesmith.models.head import head_of
@@ -36,7 +37,17 @@ class Finding:
 
 
 def choose(model: Any, wanted: str) -> drivers.DriverName:
-    """``auto`` probes flat and falls back to padded; ``flat`` refuses an inexact model by name; ``padded`` is taken."""
+    """``auto`` probes flat and falls back to padded; ``flat`` refuses an inexact model by name; ``padded`` is taken.
+
+    Whatever the driver, a model whose logits ``head_of`` does not reproduce is refused.
+    """
+    head = head_agrees(model)
+    if not head.exact:
+        raise UserError(
+            f"{type(model).__name__} makes its logits in a way that is not known here: {head.why}",
+            allowed="a linear output projection with an optional scale and soft-cap, as its config names them",
+            code="head-not-exact",
+        )
     if wanted == "padded":
         return "padded"
     finding = probe_flat(model)
@@ -93,7 +104,7 @@ def _probe(model: Any, vocabulary: int) -> Finding:
 
 
 def foreign_gradient(model: Any, run: drivers.Driver, ids: torch.Tensor, lengths: tuple[int, ...]) -> float:
-    """Largest absolute gradient of the last segment's output with respect to other segments' embeddings."""
+    """Largest absolute gradient of a segment's output with respect to another segment's embeddings, over all pairs."""
     embedded: list[torch.Tensor] = []
 
     def keep(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -104,17 +115,22 @@ def foreign_gradient(model: Any, run: drivers.Driver, ids: torch.Tensor, lengths
     try:
         with torch.enable_grad():
             hidden = run(stream_of(ids, lengths))
-            own = hidden[-lengths[-1] :]
-            weights = torch.linspace(-1.0, 1.0, own.numel(), device=own.device, dtype=own.dtype).view_as(own)
-            (gradient,) = torch.autograd.grad((own * weights).sum(), embedded[0])
+            found = [_reach(own, embedded[0]).split(lengths) for own in hidden.split(lengths)]
     finally:
         handle.remove()
-    gradient = gradient.reshape(-1, gradient.shape[-1])
-    return float(gradient[: -lengths[-1]].abs().max())
+    foreign = [part for own, parts in enumerate(found) for at, part in enumerate(parts) if at != own]
+    return max(float(part.abs().max()) for part in foreign)
+
+
+def _reach(own: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+    """``[T, d]``: the gradient of a weighted sum of ``own`` with respect to every embedding."""
+    weights = torch.linspace(-1.0, 1.0, own.numel(), device=own.device, dtype=own.dtype).view_as(own)
+    (gradient,) = torch.autograd.grad((own * weights).sum(), embedded, retain_graph=True)
+    return gradient.reshape(-1, gradient.shape[-1])
 
 
 def head_agrees(model: Any, bound: float | None = None) -> Finding:
-    """Whether ``head_of`` reproduces the model's own logits on a short input."""
+    """Whether ``head_of`` reproduces the model's own logits, and its log-probabilities, on a short input."""
     device = next(model.parameters()).device
     ids = torch.arange(1, 9, device=device) % int(model.config.get_text_config().vocab_size)
     training = model.training
@@ -122,9 +138,13 @@ def head_agrees(model: Any, bound: float | None = None) -> Finding:
     with torch.no_grad():
         drivers.padded(model)
         own = model(input_ids=ids[None]).logits[0].float()
-        ours = head_of(model).logits(drivers.alone(model, ids))
+        hidden = drivers.alone(model, ids)
+        logits = head_of(model).logits(hidden)
+        logprob = head_of(model).read(hidden, ids, torch.ones(len(ids), device=device), Want()).logprob
     model.train(training)
-    difference = float((own - ours).abs().max()) / max(float(own.abs().max()), 1e-12)
+    own_logprob = torch.log_softmax(own, dim=-1).gather(1, ids[:, None])[:, 0]
+    worst = max(float((own - logits).abs().max()), float((own_logprob - logprob).abs().max()))
+    difference = worst / max(float(own.abs().max()), float(own_logprob.abs().max()))
     limit = TOLERANCE[next(model.parameters()).dtype] if bound is None else bound
     return Finding(difference <= limit, f"logits differ by {difference:.1e} (bound {limit:.0e})", difference)
 

@@ -25,21 +25,42 @@ class Bucket:
 
 @lru_cache(maxsize=64)
 def buckets(lengths: tuple[int, ...], device: str) -> tuple[Bucket, ...]:
-    """Group segments so that none is padded beyond 5/4 of its length (longest first)."""
+    """Group segments of similar length, longest first.
+
+    Lengths are rounded up to a grid and a bucket's size is a power of two, so that few product shapes exist: CPU
+    libraries compile a kernel (and keep a megabyte) for each shape they have not met.
+    """
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)
+    ordered = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     groups: list[list[int]] = []
-    for segment in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if groups and lengths[segment] * 5 >= lengths[groups[-1][0]] * 4:
+    for segment in ordered:
+        if groups and grid(lengths[segment]) * 5 >= grid(lengths[groups[-1][0]]) * 4:
             groups[-1].append(segment)
         else:
             groups.append([segment])
-    return tuple(_bucket(group, starts, lengths, device) for group in groups)
+    pieces = [piece for group in groups for piece in _powers_of_two(group)]
+    return tuple(_bucket(piece, starts, lengths, device) for piece in pieces)
+
+
+def grid(length: int) -> int:
+    """``length`` rounded up to a multiple of 16, 32 or 64 (at most an eighth of it from 128 on)."""
+    step = 16 if length <= 256 else 32 if length <= 512 else 64
+    return -(-length // step) * step
+
+
+def _powers_of_two(group: list[int]) -> list[list[int]]:
+    pieces, start = [], 0
+    while start < len(group):
+        size = 1 << ((len(group) - start).bit_length() - 1)
+        pieces.append(group[start : start + size])
+        start += size
+    return pieces
 
 
 def _bucket(group: list[int], starts: list[int], lengths: tuple[int, ...], device: str) -> Bucket:
-    longest = lengths[group[0]]
+    longest = grid(lengths[group[0]])
     first = torch.tensor([starts[segment] for segment in group])[:, None]
     size = torch.tensor([lengths[segment] for segment in group])[:, None]
     offset = torch.arange(longest)[None, :]

@@ -13,6 +13,7 @@ from tunesmith.contracts.data import Encoder, Encoding, Record, TrainOn
 from tunesmith.contracts.objective import Term
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.data.collate import flatten
+from tunesmith.data.formats.base import BadRow
 from tunesmith.errors import UserError
 from tunesmith.objectives import token_loss
 from tunesmith.recipe.base import PartConfig
@@ -32,7 +33,7 @@ class Sft(PartConfig):
     """For plain-text rows: what follows the last occurrence of this text is the answer (such as `### Response:`)."""
 
     def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
-        """A conversation's tokens with its answers as targets; plain text needs a marker or ``train_on: everything``."""
+        """Tokens with answers as targets; plain text needs a marker or ``train_on: everything``."""
         if record.text is None:
             return encoder.conversation(record, self.train_on)
         if self.train_on == "everything":
@@ -45,7 +46,9 @@ class Sft(PartConfig):
                 code="no-response-marker",
             )
         encoding = encoder.marked(record.text, self.response_marker)
-        return [] if encoding is None else [encoding]
+        if encoding is None:
+            raise BadRow(f"the text has no '{self.response_marker}'")
+        return [encoding]
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A flat micro-batch."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.objective import Term
 from tunesmith.contracts.policy import Outputs
@@ -25,6 +23,8 @@ def counts(examples: Sequence[Example]) -> dict[str, float]:
 
 def loss(outputs: Outputs, batch: Batch) -> list[Term]:
     """One term: per sequence, the summed negative log-likelihood (float32 ``[U]``)."""
+    import torch  # worker processes tokenise without it
+
     assert outputs.logprob is not None
     values = torch.zeros(len(batch.unit_ids), dtype=torch.float32, device=outputs.logprob.device)
     return [Term(NAME, values.index_add(0, batch.readout.unit, -outputs.logprob * batch.readout.weights))]

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.contracts.data import Encoder, Encoding, Prompt, Record
+from tunesmith.data import prepare as tokens
 from tunesmith.data.chat import ChatEncoder
-from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.errors import UserError
-from tunesmith.events import Event, Sink, silent
+from tunesmith.events import Event, Sink, fan_out, silent
 from tunesmith.files import write_text
 from tunesmith.models.load import EMBEDDED
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.schema import SourceConfig
 from tunesmith.run.resolve import parts, settled
-from tunesmith.run.session import Session, cache_folder
+from tunesmith.run.session import Language, Session, cache_folder
 from tunesmith.seed import derive
 
 GENERATED_ROWS = 3000
@@ -47,7 +47,12 @@ class Encode:
         return json.dumps(self.recipe.objective.model_dump(), sort_keys=True)
 
 
-def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> Prepared:
+def prepare(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> tokens.Prepared:
+    """Tokens and ledger of a recipe without its model: what ``tunesmith data`` looks at."""
+    return prepare_with(recipe, Language.of(recipe).encoder, emit=fan_out(*sinks))
+
+
+def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> tokens.Prepared:
     """Tokens of ``recipe``, from the cache where they were made before; the ledger's summary is told."""
     data = with_rows(recipe).data
     encode = Encode(recipe)
@@ -61,7 +66,7 @@ def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -
             emit(Event("phase", 0, {"text": f"tokenising: {done:,} rows"}))
 
     emit(Event("phase", 0, {"text": "reading and tokenising rows"}))
-    prepared = prepare(
+    prepared = tokens.prepare(
         data,
         encode,
         encoder,
@@ -98,7 +103,7 @@ def generated_rows(seed: int, *, split: str, rows: int) -> Path:
     return path
 
 
-def prompts_of(session: Session, prepared: Prepared) -> list[Prompt]:
+def prompts_of(session: Session, prepared: tokens.Prepared) -> list[Prompt]:
     """Held-out rows as prompts with references: a seeded choice of ``evaluate.prompts`` of them."""
     wanted = session.recipe.evaluate.prompts
     if wanted == 0 or session.recipe.objective.name == "pretrain":

@@ -30,8 +30,8 @@ from tunesmith.run import folder as folders
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import Exam, Marks, examine, forgotten, retention_examples
-from tunesmith.run.prepare import prepare_with, prompts_of
 from tunesmith.run.resolve import parts, settled
+from tunesmith.run.rows import prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
 
 
@@ -54,7 +54,7 @@ def train(
     sinks: tuple[Sink, ...] = (),
     switch_proofs_off: bool = False,
 ) -> Run:
-    """Train ``recipe`` into a run folder and return it. A failed proof raises ``GateFailed``, bad input ``UserError``."""
+    """Train ``recipe`` into a run folder. A failed proof raises ``GateFailed``, bad input ``UserError``."""
     parts(recipe)
     run = folders.create(recipe, out, resume=resume)
     if resume:
@@ -65,7 +65,7 @@ def train(
         if recipe.proofs == "start" and not switch_proofs_off and not resume:
             _prove(stage)
         exam = Exam(
-            validation=stage.prepared.validation,
+            validation=list(stage.prepared.validation),
             prompts=prompts_of(stage.session, stage.prepared),
             retention=retention_examples(stage.session, emit=stage.emit),
         )
@@ -109,7 +109,7 @@ def _steps(recipe: Recipe, feed: Feed) -> int:
 
 
 def _prove(stage: Stage) -> None:
-    from tunesmith.run.check import prove_session
+    from tunesmith.run.proving import prove_session
 
     stage.emit(Event("phase", 0, {"text": "proving that what is trained is what was asked for"}))
     outcomes = prove_session(stage.session, stage.prepared, emit=stage.emit)
@@ -170,13 +170,13 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
 def _validation(stage: Stage) -> Any:
     if len(stage.prepared.validation) == 0:
         return None
-    session = stage.session
+    session, rows = stage.session, list(stage.prepared.validation)
 
     def evaluate(_: int) -> Mapping[str, float]:
         report = evaluate_loss(
             session.policy,
             session.parts.objective,
-            stage.prepared.validation,
+            rows,
             tokens_per_microbatch=int(session.recipe.train.tokens_per_microbatch),
         )
         return {

@@ -1,0 +1,10 @@
+"""``python -m tunesmith`` is the command ``tunesmith``; ``torchrun -m tunesmith train …`` starts one on every process."""
+
+from __future__ import annotations
+
+import sys
+
+from tunesmith.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""``tunesmith check``: the proofs of a recipe on its own model and rows, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tunesmith.contracts.batch import Example
+from tunesmith.contracts.data import Record
+from tunesmith.data.prepare import Prepared
+from tunesmith.events import Sink, fan_out, silent
+from tunesmith.proof.base import Case, Outcome
+from tunesmith.proof.prove import prove
+from tunesmith.recipe import Recipe
+from tunesmith.run.rows import prepare_with
+from tunesmith.run.session import Language, Session, cache_folder, open_session
+from tunesmith.seed import derive
+
+ROWS = 6
+
+
+def check(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> list[Outcome]:
+    """Every proof with what was measured; nothing is trained and nothing but the proof cache is written."""
+    emit = fan_out(*sinks)
+    language = Language.of(recipe)
+    prepared = prepare_with(recipe, language.encoder, emit=emit)
+    return prove_session(open_session(recipe, language, emit=emit), prepared, emit=emit, budget_seconds=None)
+
+
+def prove_session(
+    session: Session, prepared: Prepared, *, emit: Sink = silent, budget_seconds: float | None = 60.0
+) -> list[Outcome]:
+    """Run the proofs on a session at step 0; afterwards it is, bit for bit, what it was."""
+    examples = _sample(prepared, session.recipe.seed)
+    case = Case(
+        policy=session.policy,
+        method=session.parts.method,
+        attached=session.attached,
+        weights=session.weights,
+        objective=session.parts.objective,
+        encoder=session.encoder,
+        config=session.recipe.train,
+        examples=examples,
+        records=_records(prepared, examples),
+        targets=prepared.train.trained_counts,
+        seed=session.recipe.seed,
+    )
+    return prove(case, budget_seconds=budget_seconds, cache=cache_folder() / "proofs", emit=emit)
+
+
+def _sample(prepared: Prepared, seed: int) -> Sequence[Example]:
+    """A few training sequences, drawn by seed."""
+    generator = np.random.default_rng(derive(seed, "proofs"))
+    count = min(ROWS, len(prepared.train))
+    return [prepared.train[int(index)] for index in generator.choice(len(prepared.train), count, replace=False)]
+
+
+def _records(prepared: Prepared, examples: Sequence[Example]) -> Mapping[int, Record]:
+    return prepared.records([example.row for example in examples])

@@ -1,0 +1,101 @@
+"""``tunesmith eval``: a suite of tasks on a run or a base model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunesmith.contracts.batch import Example
+from tunesmith.contracts.data import Record
+from tunesmith.data.formats.base import BadRow
+from tunesmith.data.recognise import recognise
+from tunesmith.data.sources import Broken, open_source
+from tunesmith.errors import UserError
+from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
+from tunesmith.evaluation.loss import LossReport, evaluate_loss
+from tunesmith.evaluation.suite import Suite, Task, load_suite, run_suite
+from tunesmith.objectives.sft import Sft
+from tunesmith.run.folder import Run
+from tunesmith.run.judge import generator
+from tunesmith.run.rows import generated_rows
+from tunesmith.run.session import Session
+from tunesmith.run.use import open_any
+
+EMBEDDED_SUITE = "embedded"
+EMBEDDED_ROWS = 280
+EMBEDDED_SEED = 7
+Rows = Sequence[Mapping[str, Any]]
+
+
+def evaluate(run_or_model: Run | str | Path, *, suite: str | Path) -> dict[str, Any]:
+    """Metrics of a run or a base model on a suite file (``embedded``: the held-out tasks of Seedling's world).
+
+    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, passed, failed, answers: {task: rows}}``.
+    """
+    tasks = embedded_suite() if str(suite) == EMBEDDED_SUITE else load_suite(Path(suite))
+    name = run_or_model.folder if isinstance(run_or_model, Run) else run_or_model
+    session = open_any(name)
+    result = run_suite(
+        tasks,
+        read=_rows,
+        answers=lambda rows: _answers(session, records_of(rows)),
+        loss=lambda rows: _loss(session, records_of(rows)),
+    )
+    answers = {
+        one.task.name: [row.as_dict() for row in one.answers.rows] for one in result.results if one.answers is not None
+    }
+    return {"model": str(name), **result.as_dict(), "answers": answers}
+
+
+def embedded_suite() -> Suite:
+    """Seedling's held-out instruction rows, one task a kind."""
+    path = generated_rows(EMBEDDED_SEED, split="held-out", rows=EMBEDDED_ROWS)
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        kinds.setdefault(row["task"], []).append(row)
+    return Suite(name=EMBEDDED_SUITE, tasks=[Task(name=kind, rows=rows) for kind, rows in sorted(kinds.items())])
+
+
+def records_of(rows: Rows) -> list[Record]:
+    """Rows in any known format as records; a row that cannot be read is a ``UserError`` naming it."""
+    form = recognise([dict(row) for row in rows[:20]], path="the suite", columns={}).format
+    records = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            records.append(form.read(dict(row)))
+        except BadRow as bad:
+            raise UserError(f"row {number} of the suite cannot be read: {bad}", code="bad-suite-row") from bad
+    return records
+
+
+def _rows(path: Path) -> Rows:
+    values = []
+    for row in open_source(str(path)).rows():
+        if isinstance(row.value, Broken):
+            raise UserError(f"{row.file} line {row.line}: {row.value.reason}", code="bad-suite-row")
+        values.append(row.value)
+    return values
+
+
+def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
+    prompts = [prompt for record in records if (prompt := session.encoder.prompt(record)) is not None]
+    return evaluate_answers(generator(session), prompts, decode=session.encoder.decode)
+
+
+def _loss(session: Session, records: Sequence[Record]) -> LossReport:
+    examples = []
+    for number, record in enumerate(records):
+        if record.text is None:
+            encodings = session.encoder.conversation(record, "answers")
+        else:
+            encodings = session.encoder.text(record.text, max_tokens=session.recipe.data.max_tokens)
+        for encoding in encodings:
+            ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=bool)
+            examples.append(Example(ids, trained, number))
+    tokens = int(session.recipe.train.tokens_per_microbatch)
+    return evaluate_loss(session.policy, Sft(), examples, tokens_per_microbatch=tokens)

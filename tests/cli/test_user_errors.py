@@ -1,0 +1,178 @@
+"""The mistakes users make, through the command line: one sentence, exit code 2, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from said import Said, Tunesmith
+from small_model import write_model
+
+Train = Callable[..., Said]
+
+QUICK = ["model.dtype=float32", "train.batch_size=4", "evaluate.before=false", "evaluate.prompts=0", "retention=none"]
+ROWS = [{"prompt": f"What is {n} and {n}?", "completion": f"It is {2 * n}."} for n in range(24)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+def jsonl(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def train(call: Tunesmith, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run ``tunesmith train`` on some text as ``rows.jsonl``."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(text: str | None, *words: str) -> Said:
+        if text is not None:
+            (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+        (tmp_path / "recipe.yaml").write_text(f"model: {{base: {model}}}\ndata: {{train: [{{path: rows.jsonl}}]}}\n")
+        return call("train", "recipe.yaml", *QUICK, *words, "--no-proofs", "--out", "run", "--json")
+
+    return run
+
+
+def chats(question: str, answer: str, count: int = 24) -> str:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return jsonl([{"messages": turns} for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "code", "told"),
+    [
+        (None, [], "missing-file", ["rows.jsonl"]),
+        ("", [], "empty-file", ["rows.jsonl", "empty"]),
+        (jsonl(ROWS[:3]) + '{"prompt": "x", \n', [], "bad-json", ["line 4"]),
+        (jsonl(ROWS), ["train.learning_rate=-1"], "out-of-range", ["train.learning_rate", "-1", "more than 0"]),
+        (jsonl(ROWS), ["train.epochs=soon"], "wrong-type", ["train.epochs", "'soon'", "a number"]),
+        (jsonl(ROWS), ["trian.epochs=1"], "unknown-key", ["trian", "Did you mean 'train'"]),
+        (jsonl(ROWS), ["method=lroa"], "unknown-method", ["'lroa'", "Did you mean 'lora'"]),
+        (jsonl(ROWS), ["method.rnak=4"], "unknown-key", ["method.rnak", "Did you mean 'rank'"]),
+        (jsonl(ROWS), ["objective=stf"], "unknown-objective", ["'stf'", "Did you mean 'sft'"]),
+        (jsonl(ROWS), ["train.optimizer=adamm"], "unknown-optimizer", ["'adamm'", "adam"]),
+        (jsonl(ROWS), ["data.max_tokens=8"], "all-overlong", ["max_tokens", "8"]),
+        (jsonl(ROWS), ["data.train.0.format=alpacca"], "unknown-format", ["Did you mean 'alpaca'"]),
+        (jsonl([{"a": 1}]), [], "unknown-data-format", ["columns a", "prompt"]),
+        (chats("hello", " "), [], None, ["empty"]),
+        (jsonl(ROWS), ["model.base=./nowhere"], "model-not-found", ["nowhere"]),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    text: str | None, words: list[str], code: str | None, told: list[str], train: Train
+) -> None:
+    said = train(text, *words)
+    assert said.code == 2, said.err
+    assert "Traceback" not in said.err
+    error = said.json["error"]
+    assert code is None or error["code"] == code
+    for word in told:
+        assert word in said.err
+
+
+def test_a_base_without_a_chat_template_is_refused_with_the_choices(train: Train, tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "plain", template=None)
+    said = train(chats("hello", "hi"), f"model.base={plain}")
+    assert said.code == 2
+    for word in ("template", "chatml", "plain"):
+        assert word in said.err
+
+
+def test_a_run_trains_and_is_not_overwritten(train: Train, tmp_path: Path) -> None:
+    said = train(jsonl(ROWS), "train.steps=3")
+    assert said.code == 0, said.err
+    assert said.json["steps"] == 3
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    again = train(jsonl(ROWS), "train.steps=3")
+    assert again.code == 2
+    assert again.json["error"]["code"] == "run-exists"
+    assert "--resume" in again.err
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_full_disk_keeps_what_was_saved_and_the_run_can_go_on(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith import files
+
+    real = files.sync_file
+
+    def full(path: Path) -> None:
+        if "step-000004" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path)
+
+    monkeypatch.setattr(files, "sync_file", full)
+    said = train(jsonl(ROWS), "train.steps=6", "train.save_every=2")
+    assert said.code == 2, said.err
+    assert said.json["error"]["code"] == "cannot-write"
+    assert "No space left" in said.err
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if not path.name.startswith(".")] == [
+        "step-000002"
+    ]
+    monkeypatch.setattr(files, "sync_file", real)
+    assert train(jsonl(ROWS), "train.steps=6", "train.save_every=2", "--resume").json["steps"] == 6
+
+
+def test_a_corrupt_checkpoint_is_passed_over_and_said(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(4, monkeypatch, times=1)
+    assert train(jsonl(ROWS), "train.steps=8", "train.save_every=2").code == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
+    for file in newest.iterdir():
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    said = train(None, "--resume")
+    assert said.code == 0, said.err
+    assert newest.name in said.err
+    assert said.json["steps"] == 8
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_saves_and_the_curve_goes_on_as_if_nothing_happened(
+    times: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train.steps=8", "train.save_every=2")
+    whole = train(jsonl(ROWS), *words)
+    assert whole.code == 0, whole.err
+    curve = losses(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "whole")
+    interrupt_at(5, monkeypatch, times=times)
+    stopped = train(jsonl(ROWS), *words)
+    assert stopped.code == 130, stopped.err
+    assert "Go on with: tunesmith train recipe.yaml" in stopped.err or times == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert train(None, *words, "--resume").code == 0
+    assert losses(tmp_path / "run") == curve
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """Ctrl-C, ``times`` times, while update ``step`` (from 1) is computed."""
+    from tunesmith.engine import loop
+
+    real = loop.one_update
+
+    def update(job: Any, at: int) -> Any:
+        if at + 1 == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return real(job, at)
+
+    monkeypatch.setattr(loop, "one_update", update)
+
+
+def losses(run: Path) -> list[float]:
+    events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
+    return [event["loss"] for event in events if event["kind"] == "step"]

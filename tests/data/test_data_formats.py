@@ -1,0 +1,136 @@
+"""Every format reads its good row, is recognised with a reason, and refuses broken rows in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tunesmith.data.formats import FORMATS
+from tunesmith.data.formats.base import BadRow
+from tunesmith.data.recognise import check_columns, recognise, rename
+from tunesmith.errors import UserError
+
+GOOD: dict[str, dict[str, Any]] = {
+    "alpaca": {"instruction": "add", "input": "1 2", "output": "3", "task": "sum"},
+    "sharegpt": {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]},
+    "messages": {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]},
+    "prompt-completion": {"prompt": "Intent:", "completion": " card"},
+    "text": {"text": "a story"},
+    "paragraphs": {"text": "a story"},
+    "lines": {"text": "a story"},
+}
+SAID = {
+    "alpaca": [("user", "add\n1 2"), ("assistant", "3")],
+    "sharegpt": [("user", "hi"), ("assistant", "hello")],
+    "messages": [("user", "hi"), ("assistant", "hello")],
+    "prompt-completion": [("user", "Intent:"), ("assistant", " card")],
+}
+
+
+def read(name: str, row: dict[str, Any]) -> Any:
+    return FORMATS.load(name).read(row)
+
+
+def test_every_format_has_a_row_here() -> None:
+    assert set(GOOD) == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_good_row_is_read(name: str) -> None:
+    record = read(name, GOOD[name])
+    if name in SAID:
+        assert [(one.role, one.content) for one in record.messages] == SAID[name]
+    else:
+        assert record.text == "a story"
+    assert record.raw_prompt == (name == "prompt-completion")
+
+
+@pytest.mark.parametrize("name", [*sorted(SAID), "text"])
+def test_a_format_is_recognised_with_its_reason(name: str) -> None:
+    found = recognise([GOOD[name]] * 3 + [{"other": 1}], path="x", columns={})
+    assert found.format.name == name
+    assert "column" in found.reason
+
+
+def test_alpaca_keeps_instruction_and_input_apart_and_reads_history() -> None:
+    row = {**GOOD["alpaca"], "system": "be short", "history": [["q", "a"]]}
+    record = read("alpaca", row)
+    assert [one.role for one in record.messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert record.messages[3].extra == {"instruction": "add", "input": "1 2"}
+    assert record.meta == {"task": "sum"}
+
+
+def test_messages_carry_tools_and_calls_with_parsed_arguments() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    turns = [
+        {"role": "developer", "content": [{"type": "text", "text": "be kind"}]},
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "rain", "tool_call_id": "1"},
+        {"role": "assistant", "content": "It rains."},
+    ]
+    record = read("messages", {"messages": turns, "tools": '[{"type": "function"}]'})
+    assert [one.role for one in record.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert record.messages[2].extra["tool_calls"][0]["function"] == {"name": "weather", "arguments": {"city": "Oslo"}}
+    assert record.tools == ({"type": "function"},)
+
+
+def test_sharegpt_reads_function_calls_and_an_answer_column() -> None:
+    turns = [
+        {"from": "human", "value": "weather?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {}}'},
+        {"from": "observation", "value": "rain"},
+    ]
+    row = rename({"conversations": turns, "chosen": {"from": "gpt", "value": "rain"}}, {"answer": "chosen"})
+    record = read("sharegpt", dict(row))
+    assert [one.role for one in record.messages] == ["user", "assistant", "tool", "assistant"]
+    assert record.messages[1].extra["tool_calls"][0]["function"]["name"] == "weather"
+
+
+def test_prompt_and_completion_as_messages_keep_the_template() -> None:
+    record = read("prompt-completion", {"prompt": GOOD["messages"]["messages"][:1], "completion": "yes"})
+    assert not record.raw_prompt
+    assert [one.content for one in record.messages] == ["hi", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("alpaca", {"instruction": "x"}, "'output' is missing"),
+        ("alpaca", {"instruction": "x", "output": " "}, "'output' is empty"),
+        ("alpaca", {"instruction": ["x"], "output": "y"}, "holds list"),
+        ("alpaca", {"instruction": "x", "output": "y", "history": [["q"]]}, "history"),
+        ("sharegpt", {"conversations": [{"from": "martian", "value": "x"}]}, "unknown role 'martian'"),
+        ("sharegpt", {"conversations": "x"}, "not a list"),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "x"}], "chosen": "y"}, "columns: {answer: chosen}"),
+        ("messages", {"messages": [{"role": "user", "content": "x"}]}, "no answer"),
+        ("messages", {"messages": []}, "empty"),
+        ("messages", {"messages": [{"role": "assistant", "content": "x"}]}, "no question"),
+        ("messages", {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}]}, "empty"),
+        ("messages", {"messages": [{"content": "x"}]}, "unknown role None"),
+        ("messages", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
+        ("messages", {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "no function name"),
+        ("prompt-completion", {"prompt": "x", "completion": None}, "'completion' is missing"),
+        ("text", {"text": None}, "'text' is missing"),
+    ],
+)
+def test_a_broken_row_says_why(name: str, row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadRow, match=reason.replace("{", r"\{").replace("}", r"\}")):
+        read(name, row)
+
+
+def test_columns_are_renamed_and_unknown_ones_named() -> None:
+    row = {"question": "q", "reply": "r"}
+    columns = {"prompt": "question", "completion": "reply"}
+    renamed = rename(row, columns)
+    assert recognise([renamed], path="x", columns=columns).format.name == "prompt-completion"
+    with pytest.raises(UserError, match="Did you mean 'reply'"):
+        check_columns([row], {"completion": "replay"}, path="x")
+
+
+def test_unrecognised_columns_name_the_formats_and_the_near_miss() -> None:
+    with pytest.raises(UserError, match="Did you mean 'instruction'") as raised:
+        recognise([{"instructions": "x", "response": "y"}], path="rows.jsonl", columns={})
+    assert raised.value.code == "unknown-data-format"
+    assert "alpaca" in str(raised.value)
