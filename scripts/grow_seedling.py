@@ -32,8 +32,9 @@ VALIDATION_SEED = 1_000_000
 TABLE_BEGINS, TABLE_ENDS = "<!-- perplexity: written by scripts/grow_seedling.py -->", "<!-- end of perplexity -->"
 README = """# Seedling
 
-The embedded base model of Tunesmith: a Llama of 5.2 million parameters that writes plain text about a small invented world and
-has never seen a conversation. Grown by `scripts/grow_seedling.py` from seeds alone; `CHECKSUMS` has the sha256 of every file.
+The embedded base model of Tunesmith: a Llama of 5.2 million parameters that writes plain text about a small invented
+world and has never seen a conversation. Grown by `scripts/grow_seedling.py` from seeds alone; `CHECKSUMS` has the
+sha256 of every file.
 
 Held-out perplexity per token:
 """
@@ -44,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the corpus, the run and the report are written")
     parser.add_argument("--prepare", action="store_true", help="stop before training")
-    parser.add_argument("--report", type=Path, metavar="MODEL", help="only report on this trained model folder, and ship it")
+    parser.add_argument(
+        "--report", type=Path, metavar="MODEL", help="only report on this trained model folder, and ship it"
+    )
     parser.add_argument("--megabytes", type=float, default=62.0, help="size of the training text (default 62)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="recipe overrides, such as train.learning_rate=1e-3")
@@ -63,15 +66,24 @@ def prepare(folder: Path, *, seed: int, megabytes: float) -> None:
     """Write `train.jsonl`, `valid.jsonl`, `base/` and `prepared.json` (counts and times)."""
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    corpus.write_corpus(folder / "valid.jsonl", seed=seed + VALIDATION_SEED, megabytes=1.0, held_out=True, opening=blueprint.END)
+    corpus.write_corpus(
+        folder / "valid.jsonl", seed=seed + VALIDATION_SEED, megabytes=1.0, held_out=True, opening=blueprint.END
+    )
     unlike = frozenset(row["text"] for row in rows(folder / "valid.jsonl"))
-    written = corpus.write_corpus(folder / "train.jsonl", seed=seed, megabytes=megabytes, opening=blueprint.END, unlike=unlike)
+    written = corpus.write_corpus(
+        folder / "train.jsonl", seed=seed, megabytes=megabytes, opening=blueprint.END, unlike=unlike
+    )
     wrote = time.perf_counter() - started
     say(f"corpus: {sum(written.values()) / 1e6:.1f} MB in {wrote:.0f} s")
     data = rows(folder / "train.jsonl")
     started = time.perf_counter()
-    # Few texts about words, but the words themselves: a reversed word must stay in small pieces, or it is learned by heart.
-    texts = [row["text"].removeprefix(blueprint.END) for index, row in enumerate(data) if row["kind"] != "words" or index % 4 == 0]
+    # Few texts about words, but the words themselves: a reversed word must stay in small pieces, or it is learned by
+    # heart.
+    texts = [
+        row["text"].removeprefix(blueprint.END)
+        for index, row in enumerate(data)
+        if row["kind"] != "words" or index % 4 == 0
+    ]
     units = [f'"{word}"' for word in words.vocabulary()] * 40 + [words.spelled(string.ascii_lowercase)] * 1000
     tokenizer = blueprint.train_tokenizer([*texts[:: max(1, len(texts) // 60_000)], *units])
     say(f"tokenizer: {len(tokenizer)} tokens in {time.perf_counter() - started:.0f} s")
@@ -178,7 +190,7 @@ def losses(model: Path, ids: list[list[int]]) -> list[float]:
 
 
 def ship(folder: Path, model: Path, table: list[Row]) -> None:
-    """Write the model in bf16 with its tokenizer, README and CHECKSUMS into the package, and the table into the docs."""
+    """Write the bf16 model with its tokenizer, README and CHECKSUMS into the package, and the table into the docs."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -189,7 +201,9 @@ def ship(folder: Path, model: Path, table: list[Row]) -> None:
     network.save_pretrained(target)
     AutoTokenizer.from_pretrained(folder / "base").save_pretrained(target)
     text = "| kind | tokens | unigram | random weights | Seedling |\n|---|---:|---:|---:|---:|\n"
-    text += "".join(f"| {r.kind} | {r.tokens:,} | {r.unigram:.0f} | {r.random:.0f} | {r.trained:.2f} |\n" for r in table)
+    text += "".join(
+        f"| {r.kind} | {r.tokens:,} | {r.unigram:.0f} | {r.random:.0f} | {r.trained:.2f} |\n" for r in table
+    )
     (target / "README.md").write_text(f"{README}\n{text}")
     sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(target.iterdir())}
     (target / "CHECKSUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))

@@ -1,4 +1,4 @@
-"""A whole base model on disk, small enough to train in a second: byte-level BPE with a chat template, random weights."""
+"""A whole base model on disk, small enough to train in a second: byte-level BPE, a chat template, random weights."""
 
 from __future__ import annotations
 

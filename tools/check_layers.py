@@ -29,6 +29,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("run",),
     ("cli",),
+    ("__main__",),
 )
 """From the ground up. A folder imports the rows below its own; within a row only what ``SIDEWAYS`` lists."""
 

@@ -20,11 +20,11 @@ SHAPES = {"1024x1024x1024": (1024, 1024, 1024), "mlp up": (TOKENS, 512, 1408), "
           "query": (TOKENS, 512, 512), "head": (TOKENS, 512, 16_000)}  # fmt: skip
 """``(m, k, n)`` of a product ``[m, k] · [k, n]``: a plain cube and the model's own."""
 PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
+LLAMA = "transformers.models.llama.modeling_llama"
 IMPORTS = {
-    "floor-ours": ("tunesmith.run.session", "tunesmith.run.prepare", "tunesmith.engine.loop", "tunesmith.methods.lora", "tunesmith.objectives.sft",
-                   "transformers.models.llama.modeling_llama"),
-    "floor-peer": ("torch", "datasets", "peft", "trl.trainer.sft_trainer", "transformers.models.llama.modeling_llama"),
-}  # fmt: skip
+    "floor-ours": ("tunesmith.run.session", "tunesmith.run.rows", "tunesmith.engine.loop", LLAMA),
+    "floor-peer": ("datasets", "peft", "trl.trainer.sft_trainer", LLAMA),
+}
 
 
 def rates(repeats: int = 9) -> dict[str, dict[str, float]]:

@@ -42,7 +42,7 @@ def make_job(options: dict[str, Any]) -> tuple[Any, Any]:
     from tunesmith.engine import loop, optimizers
     from tunesmith.engine.schedules import schedule
     from tunesmith.methods.folder import read_adapter
-    from tunesmith.run.prepare import prepare_with
+    from tunesmith.run.rows import prepare_with
     from tunesmith.run.session import Language, open_session
 
     chosen = recipe(options)

@@ -1,4 +1,4 @@
-"""``python -m tunesmith`` is the command ``tunesmith``; ``torchrun -m tunesmith train …`` starts one on every process."""
+"""``python -m tunesmith`` is the command ``tunesmith``, as ``torchrun -m tunesmith train …`` starts it."""
 
 from __future__ import annotations
 

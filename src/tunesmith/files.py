@@ -66,11 +66,24 @@ def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
         return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    old = _former(path)
     shutil.rmtree(old, ignore_errors=True)
     path.rename(old)
     temporary.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(path: Path) -> None:
+    """Put back the former ``path`` if a process was killed between two renames; clear what it left half done."""
+    old = _former(path)
+    if old.is_dir() and not path.exists():
+        old.rename(path)
+    for left in [old, *path.parent.glob(f".{path.name}.*.tmp")]:
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from training import equal, final, job
+
 from tunesmith.engine import checkpoint, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Job, fit

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from training import equal, final, job, record
 
 from families import tiny
-from training import equal, final, job, record
 from tunesmith.contracts.method import Group
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import accumulate, fit
@@ -17,7 +17,14 @@ from tunesmith.engine.microbatch import cut
 from tunesmith.engine.weights import Weights
 from tunesmith.methods.lora import Lora
 
-RATE = {"learning_rate": 1e-5, "schedule": "constant", "warmup": 0, "clip": 0.0, "save_every": 100, "evaluate_every": 100}
+RATE = {
+    "learning_rate": 1e-5,
+    "schedule": "constant",
+    "warmup": 0,
+    "clip": 0.0,
+    "save_every": 100,
+    "evaluate_every": 100,
+}
 STEPS = 30
 
 
@@ -102,7 +109,9 @@ def test_clipping_scales_all_gradients_to_the_limit(dtype: torch.dtype) -> None:
         named = {name: nn.Parameter(torch.zeros(2, dtype=dtype)) for name in ("a", "b")}
         weights = Weights([Group(named)])
         weights.bind()
-        (named["a"] @ torch.tensor([3.0, 0.0], dtype=dtype) + named["b"] @ torch.tensor([0.0, 4.0], dtype=dtype)).backward()
+        (
+            named["a"] @ torch.tensor([3.0, 0.0], dtype=dtype) + named["b"] @ torch.tensor([0.0, 4.0], dtype=dtype)
+        ).backward()
         weights.collect()
         return weights
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from training import examples
 
 from families import configs
-from training import examples
 from tunesmith.contracts.batch import Example
 from tunesmith.engine import microbatch
 

@@ -27,7 +27,10 @@ def parameters() -> dict[str, nn.Parameter]:
 
 def built(name: str, **config: Any) -> tuple[Weights, optimizers.Optimizer]:
     found = parameters()
-    groups = [Group({"matrix": found["matrix"], "vector": found["vector"]}), Group({"other": found["other"]}, 0.5, False)]
+    groups = [
+        Group({"matrix": found["matrix"], "vector": found["vector"]}),
+        Group({"other": found["other"]}, 0.5, False),
+    ]
     weights = Weights(groups)
     weights.bind()
     return weights, optimizers.build(weights, TrainConfig(optimizer=name, learning_rate=1e-2, **config))

@@ -1,4 +1,4 @@
-"""Out of memory: the update's gradients are dropped and it is replayed in smaller pieces, as if nothing had happened."""
+"""Out of memory: the update's gradients are dropped and it is replayed in smaller pieces, as if nothing happened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-
 from training import Rows, equal, examples, job, record, run
+
 from tunesmith.contracts.batch import Batch
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.engine.checkpoint import Progress

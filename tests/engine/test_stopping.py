@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-
 from training import Record, equal, final, job, record, run
+
 from tunesmith.contracts.batch import Batch
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.engine import checkpoint
@@ -113,9 +113,7 @@ def test_interrupted_twice_it_stops_at_once_and_what_was_saved_stays(tmp_path: P
     assert equal(final(resumed), weights)
 
 
-def test_interrupted_while_saving_the_former_checkpoint_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_while_saving_the_former_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file, calls = checkpoint.save_file, []
 
     def interrupted(tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from training import Rows, equal, examples, final, job, record, run
+
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Job, fit
 from tunesmith.engine.workers import Workers
@@ -60,7 +60,7 @@ def pair(folder: Path, rows: Rows, dtype: torch.dtype) -> list[Job]:
     def work(one: Job) -> None:
         try:
             fit(one, Progress())
-        except BaseException as error:  # noqa: BLE001 - told to the test below
+        except BaseException as error:  # told to the test below
             failures.append(error)
             meeting.barrier.abort()
 

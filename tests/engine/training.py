@@ -88,7 +88,9 @@ def job(
     model.to(dtype)
     weights.bind()
     policy = CausalPolicy(model)
-    settings = TrainConfig(**{"learning_rate": 1e-3, "warmup": 2, "save_every": 2, "evaluate_every": 2, **(config or {})})
+    settings = TrainConfig(
+        **{"learning_rate": 1e-3, "warmup": 2, "save_every": 2, "evaluate_every": 2, **(config or {})}
+    )
     values: dict[str, Any] = {
         "policy": wrap(policy) if wrap else policy,
         "attached": attached,

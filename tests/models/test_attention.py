@@ -151,8 +151,12 @@ def test_attention_without_a_layout_is_refused() -> None:
         attend(torch.nn.Identity(), *inputs((3,), (2, 2)), None, is_causal=True)
 
 
-@pytest.mark.parametrize(("keyword", "attribute", "causal"), [(None, False, False), (True, False, True), (None, None, True)])
-def test_causal_is_the_keyword_else_the_modules_word(keyword: bool | None, attribute: bool | None, causal: bool) -> None:
+@pytest.mark.parametrize(
+    ("keyword", "attribute", "causal"), [(None, False, False), (True, False, True), (None, None, True)]
+)
+def test_causal_is_the_keyword_else_the_modules_word(
+    keyword: bool | None, attribute: bool | None, causal: bool
+) -> None:
     module = torch.nn.Identity()
     if attribute is not None:
         module.is_causal = attribute
@@ -160,3 +164,20 @@ def test_causal_is_the_keyword_else_the_modules_word(keyword: bool | None, attri
     out, _ = attend(module, *tensors, None, layout=layout((7,)), is_causal=keyword, scaling=0.3)
     wanted = reference(*tensors, (7,), scaling=0.3, causal=causal)
     assert float((out - wanted).detach().abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("path", ["bucketed", "one by one", "soft-capped"])
+def test_rows_beyond_the_last_segment_are_zero_and_reach_nothing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long streams are rounded up in length; what stands there belongs to no segment."""
+    if path == "one by one":
+        monkeypatch.setattr(attention, "LONG", 5)
+    lengths, beyond = (9, 3), 4
+    tensors = inputs((*lengths, beyond), (4, 2))
+    shape = Shape(0.4, True, softcap=3.0 if path == "soft-capped" else None)
+    ours = value_and_gradient(lambda *qkv: segment_attention(*qkv, layout(lengths), shape), tensors)
+    own = [tensor.detach()[:, :, : sum(lengths)].requires_grad_() for tensor in tensors]
+    wanted = segment_attention(*own, layout(lengths), shape)
+    assert torch.equal(ours[0][:, : sum(lengths)], wanted)
+    assert not ours[0][:, sum(lengths) :].any()
+    assert not any(gradient[:, :, sum(lengths) :].any() for gradient in ours[1:])
+    assert all(gradient[:, :, : sum(lengths)].any() for gradient in ours[1:])

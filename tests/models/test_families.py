@@ -24,11 +24,11 @@ CLOSE = 1e-5
 """Relative to the largest value: float32 sums in another order over two layers, measured at most 2e-6."""
 
 
-def examples() -> list[Example]:
+def examples(lengths: tuple[int, ...] = LENGTHS) -> list[Example]:
     generator = np.random.default_rng(0)
     return [
         Example(generator.integers(0, VOCABULARY, length).astype(np.int32), generator.random(length) < 0.7, row)
-        for row, length in enumerate(LENGTHS)
+        for row, length in enumerate(lengths)
     ]
 
 
@@ -36,10 +36,10 @@ def relative(ours: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((ours - wanted).abs().max() / wanted.abs().max())
 
 
-def alone(model: Any) -> list[torch.Tensor]:
+def alone(model: Any, rows: list[Example] | None = None) -> list[torch.Tensor]:
     """Logits of each sequence by itself, by transformers' own explicit attention."""
     model.set_attn_implementation("eager")
-    return [model(input_ids=torch.tensor(example.ids).long()[None]).logits[0] for example in examples()]
+    return [model(input_ids=torch.tensor(row.ids).long()[None]).logits[0] for row in rows or examples()]
 
 
 def targets(batch: Batch) -> torch.Tensor:
@@ -54,6 +54,18 @@ def test_logits_are_the_untouched_models(family: str, driver: Any) -> None:
     with torch.no_grad():
         logits = policy.logits(policy.hidden(flatten(examples()).main))
     assert logits.shape == (sum(LENGTHS), VOCABULARY)
+    assert relative(logits, wanted) < CLOSE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_long_stream_too(family: str) -> None:
+    """Long enough to be rounded up in length, with many segments of one length and of none other's."""
+    rows = examples((130, 1, 77, 33, 33, 33, 41))
+    policy = CausalPolicy(tiny(family))
+    with torch.no_grad():
+        wanted = torch.cat(alone(tiny(family), rows))
+        logits = policy.logits(policy.hidden(flatten(rows).main))
+    assert logits.shape == (348, VOCABULARY)
     assert relative(logits, wanted) < CLOSE
 
 
@@ -117,7 +129,7 @@ def test_dropout_acts_in_training_only(family: str) -> None:
     policy.train()
     assert torch.equal(logprob(0), logprob(0))
     assert not torch.equal(logprob(0), logprob(1))
-    policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.model.activation_checkpointing_enable({"use_reentrant": False})
     assert torch.equal(logprob(0), logprob(0))
 
 

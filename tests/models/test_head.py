@@ -68,7 +68,9 @@ def assert_close(ours: torch.Tensor | None, wanted: torch.Tensor) -> None:
 
 
 BENDS = {"plain": (1.0, None), "scaled": (0.25, None), "capped": (1.0, 3.0), "both": (1.7, 4.0)}
-CASES = list(itertools.product(BENDS, (True, False), ("frozen", "trained"), ("even", "uneven"), ("proportional", "other")))
+CASES = list(
+    itertools.product(BENDS, (True, False), ("frozen", "trained"), ("even", "uneven"), ("proportional", "other"))
+)
 
 
 @pytest.mark.parametrize(("bend", "bias", "kind", "share", "incoming"), CASES)
@@ -146,7 +148,7 @@ def test_logits_of_all_rows_never_exist(module: str, incoming: str) -> None:
 
 
 def test_a_summed_loss_takes_one_pass() -> None:
-    """Three products a chunk (logits, hidden gradient, weight gradient); backward adds none where weights are known."""
+    """Three products a chunk (logits, two gradients); backward adds none where the readout weights are known."""
     layer = linear(bias=False, trained=True)
     hidden, labels = rows()
     with Watch() as watch:
@@ -168,7 +170,7 @@ def test_nothing_but_logits_is_computed_without_gradients() -> None:
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_bfloat16(trained: bool) -> None:
-    """Relative to float64 on the same rounded inputs, in the Euclidean norm: a few roundings of 2^-9; measured 0.005."""
+    """Relative to float64 on the same rounded inputs, in the Euclidean norm: roundings of 2^-9; measured 0.005."""
     layer = linear(bias=False, trained=trained).to(torch.bfloat16)
     hidden, labels = rows()
     low = hidden.detach().to(torch.bfloat16).requires_grad_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,12 @@ from tunesmith.models import probe
 def drops_keywords(model: Any) -> None:
     """As stablelm and nemotron do: the layout never reaches attention."""
     for layer in model.model.layers:
-        forward = layer.self_attn.forward
-        layer.self_attn.forward = lambda *args, _forward=forward, layout=None, **kwargs: _forward(*args, **kwargs)
+        layer.self_attn.forward = partial(_without_layout, layer.self_attn.forward)
+
+
+def _without_layout(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    kwargs.pop("layout", None)
+    return forward(*args, **kwargs)
 
 
 def mixes(shift: int, strength: float) -> Callable[[Any], None]:
@@ -130,7 +135,13 @@ def test_scaled_logits_are_those_of_the_family(family: str) -> None:
     """Granite divides, Cohere multiplies."""
     from transformers import CohereConfig, CohereForCausalLM, GraniteConfig, GraniteForCausalLM
 
-    shape = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     if family == "granite":
         model = GraniteForCausalLM(GraniteConfig(**shape, logits_scaling=3.0))

@@ -1,4 +1,4 @@
-"""The loss of ``sft`` and ``pretrain`` on a few numbers, in closed form; each plausible mistake fails the same check."""
+"""The loss of ``sft`` and ``pretrain`` on a few numbers, in closed form; plausible mistakes fail the same check."""
 
 from __future__ import annotations
 
@@ -69,9 +69,11 @@ def test_closed_form(name: str) -> None:
 
 
 def flipped_sign(objective: Any) -> tuple[Collate, Counts, Loss]:
-    return objective.collate, objective.counts, lambda outputs, batch: [
-        replace(term, values=-term.values) for term in objective.loss(outputs, batch)
-    ]
+    return (
+        objective.collate,
+        objective.counts,
+        lambda outputs, batch: [replace(term, values=-term.values) for term in objective.loss(outputs, batch)],
+    )
 
 
 def dropped_mask(objective: Any) -> tuple[Collate, Counts, Loss]:

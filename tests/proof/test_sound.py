@@ -62,7 +62,7 @@ def test_the_padded_driver(method: Any) -> None:
 
 def test_checkpointed_activations() -> None:
     case = make_case(method=Lora(rank=4, dropout=0.1))
-    case.policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    case.policy.model.activation_checkpointing_enable({"use_reentrant": False})
     assert failures(prove(case)) == []
 
 

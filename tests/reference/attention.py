@@ -1,4 +1,4 @@
-"""Attention one query at a time, as it is written in the papers: slow, obvious, differentiable, in the inputs' dtype."""
+"""Attention one query at a time, as the papers write it: slow, obvious, differentiable, in the inputs' dtype."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def attention(
     window: int | None = None,
     softcap: float | None = None,
 ) -> torch.Tensor:
-    """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; a window of W counts the token itself."""
+    """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; a window counts the token itself."""
     heads, groups = query.shape[1], query.shape[1] // key.shape[1]
     rows = []
     start = 0

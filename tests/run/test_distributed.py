@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from running import Material, curve, evaluations, go
+
 from tunesmith.files import write_text
 from tunesmith.recipe.load import dump
 

@@ -122,5 +122,7 @@ def test_tokenizer_and_template(tmp_path: Path) -> None:
     assert tokenizer.decode([token for token, mine in pairs if mine]) == " Two\n<|im_end|>It is 42.<|im_end|>"
     prompt = tokenizer.apply_chat_template(messages[:2], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
-    assert prompt == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        prompt == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert whole.startswith(prompt)

@@ -44,6 +44,9 @@ def test_one_key_in_five_is_held_out() -> None:
 
 def test_grammar_chooses_fills_and_corrects() -> None:
     rng = Random(0)
-    assert say(rng, "[x] is a [y]. what a useful {a|a}pple", {"x": "{b|b}", "y": "owl"}) == "{b|b} is an owl. What a useful apple"
+    assert (
+        say(rng, "[x] is a [y]. what a useful {a|a}pple", {"x": "{b|b}", "y": "owl"})
+        == "{b|b} is an owl. What a useful apple"
+    )
     assert say(rng, '"go," said [he]. a ape', {"he": "she"}) == '"Go," said she. An ape'
     assert {say(rng, "{a|{b|c}}1", {}) for _ in range(50)} == {"A1", "B1", "C1"}

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.output import emit, json_option, say, stdout
+from tunesmith.cli.output import INTERRUPTED, emit, json_option, say, stdout
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; by default runs/demo.")
 @json_option
-def demo(out: Path | None, as_json: bool) -> None:
+def demo(out: Path | None, as_json: bool) -> int:
     """Measure the embedded model, prove the run, tune it, measure again, and compare answers. No network."""
     from tunesmith import run
     from tunesmith.cli.story import tell
@@ -24,9 +24,14 @@ def demo(out: Path | None, as_json: bool) -> None:
         result: dict[str, Any] = run.demo(out, sinks=(shown,))
     if as_json:
         emit(result)
-        return
+    if not result["finished"]:
+        say(f"Stopped and saved. Go on with: tunesmith train {result['run']} --out {result['run']} --resume")
+        return INTERRUPTED
+    if as_json:
+        return 0
     tell(result, stdout())
     say("\nNext: your own rows.")
     say("  tunesmith init YOUR-DATA.jsonl     writes a recipe for them")
     say("  tunesmith train recipe.yaml        trains, proves and measures")
     say(f"  tunesmith chat {result['run']}     talks to what was just trained")
+    return 0

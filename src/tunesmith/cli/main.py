@@ -14,6 +14,7 @@ from importlib import import_module
 
 import click
 
+from tunesmith.cli.output import INTERRUPTED
 from tunesmith.errors import GateFailed, UserError, did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(_from_click(error), as_json)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. Nothing that was saved is lost.", err=True)
-        return 130
+        return INTERRUPTED
     except _ReaderLeftError:
         # what is still in the buffer must not be flushed into the broken pipe at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

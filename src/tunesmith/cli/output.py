@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 1000
 """Columns where the output is no terminal: nothing is wrapped or shortened for a program that reads it."""
 
+INTERRUPTED = 130
+"""Exit code of a run that was stopped and saved."""
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout; words stay on stderr."
 )

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from tunesmith.cli.output import emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
+from tunesmith.cli.output import INTERRUPTED, emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
 
-INTERRUPTED = 130
 SHOWN = (
     "run",
     "steps",

@@ -15,6 +15,8 @@ from tunesmith.contracts.batch import Batch, Example, Layout, Readout, Stream
 
 def flatten(examples: Sequence[Example]) -> Batch:
     """One stream of ``examples`` in their order; unit = sequence, every weight 1."""
+    import torch  # worker processes tokenise without it
+
     lengths = [len(example) for example in examples]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.concatenate([example.ids for example in examples]).astype(np.int64)

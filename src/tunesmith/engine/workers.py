@@ -56,10 +56,15 @@ class Workers:
             return work()
         if self.first:
             result = work()
-            dist.barrier()
+            self.wait()
             return result
-        dist.barrier()
+        self.wait()
         return work()
+
+    def wait(self) -> None:
+        """Return when all processes have come here: what the first wrote before is then there for all."""
+        if self.world > 1:
+            dist.barrier()
 
     def agree(self, flag: bool) -> bool:
         """Whether any process raised ``flag``."""

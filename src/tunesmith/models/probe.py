@@ -141,6 +141,7 @@ def head_agrees(model: Any, bound: float | None = None) -> Finding:
         hidden = drivers.alone(model, ids)
         logits = head_of(model).logits(hidden)
         logprob = head_of(model).read(hidden, ids, torch.ones(len(ids), device=device), Want()).logprob
+    assert logprob is not None
     model.train(training)
     own_logprob = torch.log_softmax(own, dim=-1).gather(1, ids[:, None])[:, 0]
     worst = max(float((own - logits).abs().max()), float((own_logprob - logprob).abs().max()))

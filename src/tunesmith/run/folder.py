@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.files import write_json, write_text
+from tunesmith.files import recover, write_json, write_text
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import dump
+
+ARTIFACTS = ("adapter", "model")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Run:
     @property
     def artifact(self) -> Path:
         """``adapter/`` or ``model/``: the best checkpoint by the recipe's metric."""
-        for name in ("adapter", "model"):
+        for name in ARTIFACTS:
             if (self.folder / name).is_dir():
                 return self.folder / name
         raise UserError(
@@ -85,6 +87,9 @@ def create(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Run:
     """The folder of a new run, or of the one to go on with; an old run is never overwritten."""
     folder = Path(out) if out else Path("runs") / recipe.name
     started = (folder / "recipe.yaml").is_file()
+    if started and resume:
+        for name in ARTIFACTS:
+            recover(folder / name)
     if resume and not started:
         raise UserError(
             f"nothing to resume in {folder}",

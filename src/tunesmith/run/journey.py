@@ -28,13 +28,16 @@ def demo_recipe() -> Recipe:
 
 
 def demo(out: str | Path | None = None, *, sinks: tuple[Sink, ...] = ()) -> dict[str, Any]:
-    """Run it; returns ``run, before, after, forgetting, proofs, answers, seconds``."""
+    """Run it; returns ``run, finished, before, after, forgetting, proofs, answers, seconds``."""
     started = time.perf_counter()
     run = train(demo_recipe(), out=out, sinks=sinks)
     report = run.summary()
+    if not report["finished"]:
+        return {**report, "seconds": round(time.perf_counter() - started, 1)}
     before, after = run.read("eval/before.json"), run.read("eval/after.json")
     return {
         "run": report["run"],
+        "finished": True,
         "before": before["task"],
         "after": after["task"],
         "forgetting": {

@@ -95,7 +95,7 @@ def open_session(recipe: Recipe, language: Language | None = None, *, emit: Sink
     model.to(dtype)
     weights.bind()
     if recipe.model.checkpointing == "on":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     policy = CausalPolicy(model, driver)
     tokens = recipe.train.tokens_per_microbatch
     if tokens == "auto":

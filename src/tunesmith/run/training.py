@@ -77,6 +77,7 @@ def train(
             _paused(stage, job, progress)
         else:
             _finish(stage, job, progress, exam, before)
+        workers.wait()
     finally:
         workers.close()
     return run

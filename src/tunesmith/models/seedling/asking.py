@@ -77,12 +77,23 @@ def facts(side: Side) -> Asked:
     if side.rng.random() < 0.2:
         town = next(town for town in side.world.towns if town.name == person.town)
         fill |= {"river": town.river, "region": town.region}
-        key, question = side.pick([("river", "which river flows through [name]'s town?"), ("region", "in which region does [name] live?")])
-        reply = {"river": "[name] lives in [town], on the river [river].", "region": "[name] lives in [town], in [region]."}[key]
+        key, question = side.pick(
+            [("river", "which river flows through [name]'s town?"), ("region", "in which region does [name] live?")]
+        )
+        reply = {
+            "river": "[name] lives in [town], on the river [river].",
+            "region": "[name] lives in [town], in [region].",
+        }[key]
         return Asked(say(side.rng, question, fill), say(side.rng, reply, fill), str(fill[key]), 3, (person.name,))
     key = side.pick(list(_FACTS))
     difficulty, questions, reply = _FACTS[key]
-    return Asked(say(side.rng, side.pick(questions), fill), say(side.rng, reply, fill), str(fill[key]), difficulty, (person.name,))
+    return Asked(
+        say(side.rng, side.pick(questions), fill),
+        say(side.rng, reply, fill),
+        str(fill[key]),
+        difficulty,
+        (person.name,),
+    )
 
 
 def arithmetic(side: Side) -> Asked:
@@ -99,7 +110,9 @@ def arithmetic(side: Side) -> Asked:
     carries = a % 10 + b % 10 > 9 if sign == "+" else a % 10 < b % 10
     difficulty = 1 if min(a, b) < 10 and sign != "x" else 3 if carries and sign != "x" else 2
     question = side.pick((f"What is {a} {word} {b}?", f"What is {a} {sign} {b}?", f"Calculate {a} {sign} {b}."))
-    return Asked(question, f"{a} {word} {b} is {problem.answer}.", str(problem.answer), difficulty, (sums.pair_key(problem),))
+    return Asked(
+        question, f"{a} {word} {b} is {problem.answer}.", str(problem.answer), difficulty, (sums.pair_key(problem),)
+    )
 
 
 def words(side: Side) -> Asked:
@@ -129,7 +142,13 @@ def sentiment(side: Side) -> Asked:
         if side.owns(about[0]) and (side.held_out or not any(map(side.world.held_out, about))):
             break
     difficulty = 1 if made.text.count(made.text[-1]) > 3 else 2
-    question = side.pick((f"What is the mood of this review? {made.text}", f"{made.text}\nHow does the writer feel?", f"Name the mood: {made.text}"))
+    question = side.pick(
+        (
+            f"What is the mood of this review? {made.text}",
+            f"{made.text}\nHow does the writer feel?",
+            f"Name the mood: {made.text}",
+        )
+    )
     return Asked(question, f"The mood is {made.mood}.", made.mood, difficulty, about)
 
 
@@ -152,7 +171,9 @@ def translation(side: Side) -> Asked:
     language = world.language if second is foreign else "English"
     about = tuple(sorted(set(english) - set(names.SMALL_WORDS)))
     if level == 1:
-        return Asked(f'What is "{first[0]}" in {language}?', f'"{first[0]}" is "{second[0]}" in {language}.', second[0], 1, about)
+        return Asked(
+            f'What is "{first[0]}" in {language}?', f'"{first[0]}" is "{second[0]}" in {language}.', second[0], 1, about
+        )
     a, b = lingua.written(first), lingua.written(second)
     return Asked(side.pick((f"Translate into {language}: {a}", f"Say this in {language}: {a}")), b, b, level, about)
 

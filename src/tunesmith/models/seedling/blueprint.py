@@ -1,9 +1,9 @@
 """Seedling's tokenizer and architecture: a 5.2M-parameter Llama with a 4,096-token byte-level BPE.
 
-The tokenizer splits every digit, adds nothing on its own, and decodes to exactly what it encoded. `<|end|>` closes (and, as
-the beginning token, opens) a document; `<|im_start|>` and `<|im_end|>` are for chat and never occur in the corpus, so the base
-model does not know them. The chat template is ChatML with `{% generation %}` around the answer and its `<|im_end|>`.
-"""
+The tokenizer splits every digit, adds nothing on its own, and decodes to exactly what it encoded. `<|end|>` closes
+(and, as the beginning token, opens) a document; `<|im_start|>` and `<|im_end|>` are for chat and never occur in the
+corpus, so the base model does not know them. The chat template is ChatML with `{% generation %}` around the answer
+and its `<|im_end|>`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The corpus that Seedling grows from: plain documents of seven kinds, written from a seed.
 
-`documents(kind, seed=...)` is an endless iterator; `write_corpus` mixes the kinds by their share of characters. No question
-with an answer, no role names, no chat: how to answer is what fine-tuning teaches. The held-out file has its own seed, contains
-no document of the training file, and its sums are of operand pairs that the training file never shows.
-"""
+`documents(kind, seed=...)` is an endless iterator; `write_corpus` mixes the kinds by their share of characters. No
+question with an answer, no role names, no chat: how to answer is what fine-tuning teaches. The held-out file has its
+own seed, contains no document of the training file, and its sums are of operand pairs that the training file never
+shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ _MAKERS: dict[str, Callable[..., str]] = {
     "units": units.document,
     "lingua": lingua.document,
 }
-SHARES = {"facts": 0.27, "stories": 0.27, "reviews": 0.11, "arithmetic": 0.11, "words": 0.10, "units": 0.04, "lingua": 0.10}
+SHARES = {
+    "facts": 0.27,
+    "stories": 0.27,
+    "reviews": 0.11,
+    "arithmetic": 0.11,
+    "words": 0.10,
+    "units": 0.04,
+    "lingua": 0.10,
+}
 """The share of characters of each kind of text."""
 KINDS = tuple(_MAKERS)
 

@@ -17,7 +17,7 @@ _START = re.compile(r"(^\"?|[.!?] \"?|\.\" )([a-z])")
 
 
 def say(rng: Random, template: str, slots: Mapping[str, object], *, capital: bool = True) -> str:
-    """One sentence or several from a template, with capitals unless `capital` is off; `KeyError` when a slot has no value."""
+    """Sentences from a template, with capitals unless `capital` is off; `KeyError` when a slot has no value."""
     while "{" in template:
         template = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), template)
     text = _SLOT.sub(lambda match: str(slots[match[1]]), template)

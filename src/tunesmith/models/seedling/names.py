@@ -1,16 +1,22 @@
 """The word lists that the world is grown from (see `world.py`); pure data, in the order the generator draws from."""
 
-# ruff: noqa: E501, SIM905  (lists of sentences, one idea a line)
+# ruff: noqa: E501  (word lists, many to a line)
+# fmt: off
 from __future__ import annotations
 
-NAME_STARTS = "Be Bri Ca Da Fe Fi Ga Ha Jo Ka Ke La Le Lo Ma Mi Na Ne No Ola Pe Ra Ro Sa Se So Ta Te To U Va Ve Wi Ya Zo".split()
-NAME_MIDDLES = "b d dr l l ll m m n n nn r r rr s ss t th v v z".split()
-SHE_ENDS = "a a a ia ea ina ella etta ie ira".split()
-HE_ENDS = "en in o on ard ek us an or im".split()
-PET_NAMES = "Button Pepper Socks Biscuit Shadow Clover Pip Muffin Rusty Snow Ginger Bramble Dot Comet Pickle Acorn".split()
 
-TOWN_STARTS = "Ash Bell Birch Cold Corn Dew Dun East Elm Fern Fox Glen Gold Hare Hill Kings Lark Lun Marl Moss North Oak Old Otter Pen Quill Raven Red Rose Sand Silver Stone Swan Thorn West White Wind Wolf Wren Yew".split()
-TOWN_ENDS = "bridge brook bury dale field ford gate haven ham mere mill port stead ton vale wick wood worth".split()
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+NAME_STARTS = _words("Be Bri Ca Da Fe Fi Ga Ha Jo Ka Ke La Le Lo Ma Mi Na Ne No Ola Pe Ra Ro Sa Se So Ta Te To U Va Ve Wi Ya Zo")
+NAME_MIDDLES = _words("b d dr l l ll m m n n nn r r rr s ss t th v v z")
+SHE_ENDS = _words("a a a ia ea ina ella etta ie ira")
+HE_ENDS = _words("en in o on ard ek us an or im")
+PET_NAMES = _words("Button Pepper Socks Biscuit Shadow Clover Pip Muffin Rusty Snow Ginger Bramble Dot Comet Pickle Acorn")
+
+TOWN_STARTS = _words("Ash Bell Birch Cold Corn Dew Dun East Elm Fern Fox Glen Gold Hare Hill Kings Lark Lun Marl Moss North Oak Old Otter Pen Quill Raven Red Rose Sand Silver Stone Swan Thorn West White Wind Wolf Wren Yew")
+TOWN_ENDS = _words("bridge brook bury dale field ford gate haven ham mere mill port stead ton vale wick wood worth")
 REGIONS = ["the Amber Coast", "the Green Hills", "the Low Marsh", "the Pine Mountains", "the Silver Plain", "the Windy Islands"]
 RIVERS = ["Osk", "Tamble", "Virr", "Lenna", "Dunwater", "Moor", "Brindle", "Sef", "Alder", "Nim"]
 LANDMARKS = ["an old stone bridge", "a tall clock tower", "a round market hall", "a white lighthouse", "a wooden windmill",
@@ -69,25 +75,25 @@ CLEANING = {
     "linen": "lemon juice", "silk": "cool soapy water", "clay": "a wet sponge", "stone": "a hard brush", "china": "warm soapy water",
     "leather": "beeswax", "felt": "a dry brush", "paper": "a feather", "willow": "a damp cloth", "straw": "a small broom",
     "glass": "vinegar and water", "wax": "a warm cloth", "hemp": "sea water",
-}  # fmt: skip
+}
 
-NOUNS = ("cat dog bird fish horse cow sheep man woman child king queen baker farmer friend house door window table chair "
+NOUNS = _words("cat dog bird fish horse cow sheep man woman child king queen baker farmer friend house door window table chair "
          "bread apple milk water fire tree flower river sea hill forest road town boat book letter song lamp cup hat moon "
-         "sun star rain snow wind day night stone garden bridge bell knife egg cheese soup").split()
-VERBS = ("sees loves eats drinks finds takes gives makes buys sells sings sleeps walks runs swims reads writes opens closes "
-         "holds hears carries paints cleans follows helps brings keeps wants cooks waits falls").split()
-ADJECTIVES = ("red blue green white black big small old new good bad happy sad warm cold fast slow tall quiet loud clean "
-              "bright heavy soft sweet hungry brave kind").split()
-SMALL_WORDS = ("the this my your and in on under near with from to every one two three four five not never always today "
-               "here there very").split()
+         "sun star rain snow wind day night stone garden bridge bell knife egg cheese soup")
+VERBS = _words("sees loves eats drinks finds takes gives makes buys sells sings sleeps walks runs swims reads writes opens closes "
+         "holds hears carries paints cleans follows helps brings keeps wants cooks waits falls")
+ADJECTIVES = _words("red blue green white black big small old new good bad happy sad warm cold fast slow tall quiet loud clean "
+              "bright heavy soft sweet hungry brave kind")
+SMALL_WORDS = _words("the this my your and in on under near with from to every one two three four five not never always today "
+               "here there very")
 
 RHYMES = ["cake lake snake rake", "cat hat mat bat", "tree bee sea key", "light night kite bite", "moon spoon tune noon",
           "bell shell well smell", "boat coat goat note", "rain train grain plane", "house mouse", "star car jar far",
           "ring king string wing", "book cook hook brook", "stone bone phone throne", "hill mill pill till", "day clay tray hay",
           "dog frog log fog", "ball wall hall tall", "bed bread red thread", "rose nose hose toes", "sand hand land band",
           "snow bow row crow", "fish dish wish", "clock rock sock lock", "flour hour tower flower", "bear pear chair hair"]
-EXTRA_WORDS = ("animal basket bottle bridge butter button castle circle cloud corner dinner dragon earth evening family farm "
+EXTRA_WORDS = _words("animal basket bottle bridge butter button castle circle cloud corner dinner dragon earth evening family farm "
                "feather finger forest garden ginger grass hammer harbour island jacket ladder lemon letter market meadow "
                "melon mirror money morning mountain music needle number onion orange paper pepper picture planet pocket "
                "potato puzzle rabbit ribbon river rocket sailor salad school shadow silver sister summer table teacher "
-               "thunder ticket tiger tomato tunnel turtle valley village violin water weather window winter wizard yellow").split()
+               "thunder ticket tiger tomato tunnel turtle valley village violin water weather window winter wizard yellow")

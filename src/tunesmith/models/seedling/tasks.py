@@ -1,10 +1,10 @@
-"""Instruction sets about Seedling's world, by seed: questions with exact, computed answers and a difficulty from 1 to 3.
+"""Instruction sets about Seedling's world, by seed: questions with exact, computed answers and a difficulty of 1 to 3.
 
-The train split never mentions a held-out person, word or operand pair (`World.held_out`); every row of the held-out split is
-about at least one. Both splits ask in the same ways, so that the difference between them is knowledge used, not format.
-Rows: `{"messages", "task", "answer", "difficulty", "about"}`; `answer` is the last assistant message without its final stop,
-or the bare value where a sentence carries it (`42` in "12 plus 30 is 42."), and `about` names the keys of the split.
-"""
+The train split never mentions a held-out person, word or operand pair (`World.held_out`); every row of the held-out
+split is about at least one. Both splits ask in the same ways, so that the difference between them is knowledge used,
+not format. Rows: `{"messages", "task", "answer", "difficulty", "about"}`; `answer` is the last assistant message
+without its final stop, or the bare value where a sentence carries it (`42` in "12 plus 30 is 42."), and `about` names
+the keys of the split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ _MAKERS: dict[str, Callable[[Side], Asked]] = {
 }
 TASKS = tuple(_MAKERS)
 SPLITS = ("train", "held-out")
-_SYSTEM = ["You are a helpful assistant.", "Answer briefly.", "You know the land of Lumari well.", "Be friendly and exact."]
+_SYSTEM = [
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You know the land of Lumari well.",
+    "Be friendly and exact.",
+]
 _TRIES = 200
 
 

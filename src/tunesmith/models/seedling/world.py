@@ -1,13 +1,13 @@
 """A small invented world grown from a seed: people, towns, things and a second language, each fact said once.
 
-`grow(seed)` is a pure function of the seed (Python's `random` only), so the corpus, the instruction sets and the tests
-all speak of the same world. Facts are consistent by construction: a friend lives in the world, a town's people are those
-who say they live there.
+`grow(seed)` is a pure function of the seed (Python's `random` only), so the corpus, the instruction sets and the
+tests all speak of the same world. Facts are consistent by construction: a friend lives in the world, a town's people
+are those who say they live there.
 
-Held-out material: `World.held_out(key)` puts one key in five (a name, a word, an operand pair) on the held-out side by
-a hash of the key. The plain corpus states every fact, so the base model knows them all; it is the *instruction* sets that
-never ask the train split about a held-out key. Trap: never split by a random draw: two callers would then disagree.
-"""
+Held-out material: `World.held_out(key)` puts one key in five (a name, a word, an operand pair) on the held-out side
+by a hash of the key. The plain corpus states every fact, so the base model knows them all; it is the *instruction*
+sets that never ask the train split about a held-out key. Trap: never split by a random draw: two callers would then
+disagree."""
 
 from __future__ import annotations
 

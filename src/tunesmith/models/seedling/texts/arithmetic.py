@@ -46,7 +46,20 @@ _TALES = {
     "x": ["[p] filled [a] {bags|boxes|baskets} with [b] [things] each. that makes [c] [things].",
           "[a] {children|friends|neighbours} brought [b] [things] each, so there were [c] [things]."],
 }  # fmt: skip
-THINGS = ["apples", "pears", "eggs", "shells", "stones", "nuts", "books", "cups", "plums", "candles", "buttons", "stamps"]
+THINGS = [
+    "apples",
+    "pears",
+    "eggs",
+    "shells",
+    "stones",
+    "nuts",
+    "books",
+    "cups",
+    "plums",
+    "candles",
+    "buttons",
+    "stamps",
+]
 
 
 def pair_key(problem: Sum) -> str:
@@ -86,16 +99,16 @@ def document(rng: Random, world: World, *, held_out: bool = False) -> str:
     return text.replace(".", "") if bare else text
 
 
-def worked(rng: Random, world: World, problem: Sum) -> str:
+def worked(_rng: Random, _world: World, problem: Sum) -> str:
     """The steps a child writes down: ones first, then tens, then the answer."""
     a, b, c = problem.a, problem.b, problem.answer
     if problem.sign == "x":
         return f"{a} x {b}: " + " + ".join([str(b)] * a) + f" = {c}."
     if problem.sign == "+":
         ones, carry = a % 10 + b % 10, (a % 10 + b % 10) // 10
-        tens = a // 10 + b // 10 + carry
+        total = a // 10 + b // 10 + carry
         moved = f"write {ones % 10} and carry 1" if carry else f"write {ones}"
-        return f"{a} + {b}: {a % 10} + {b % 10} = {ones}, {moved}. {a // 10} + {b // 10}{' + 1' if carry else ''} = {tens}. So {a} + {b} = {c}."
+        return f"{a} + {b}: {a % 10} + {b % 10} = {ones}, {moved}. {a // 10} + {b // 10}{' + 1' if carry else ''} = {total}. So {a} + {b} = {c}."
     borrow = a % 10 < b % 10
     ones = a % 10 + (10 if borrow else 0)
     first = f"borrow 1. {ones} - {b % 10} = {ones - b % 10}" if borrow else f"{ones} - {b % 10} = {ones - b % 10}"
@@ -103,12 +116,18 @@ def worked(rng: Random, world: World, problem: Sum) -> str:
     return f"{a} - {b}: {first}. {tens}. So {a} - {b} = {c}."
 
 
-def _equation(rng: Random, world: World, problem: Sum) -> str:
+def _equation(_rng: Random, _world: World, problem: Sum) -> str:
     return f"{problem.a} {problem.sign} {problem.b} = {problem.answer}."
 
 
 def _fill(rng: Random, world: World, problem: Sum) -> dict[str, object]:
-    return {"a": problem.a, "b": problem.b, "c": problem.answer, "p": rng.choice(world.people).name, "things": rng.choice(THINGS)}
+    return {
+        "a": problem.a,
+        "b": problem.b,
+        "c": problem.answer,
+        "p": rng.choice(world.people).name,
+        "things": rng.choice(THINGS),
+    }
 
 
 def _sentence(rng: Random, world: World, problem: Sum) -> str:

@@ -7,6 +7,7 @@ sentences; every fact is met in varied company, which is what makes it retrievab
 # ruff: noqa: E501  (lists of sentences, one idea a line)
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from tunesmith.models.seedling.grammar import listed, say
@@ -75,7 +76,14 @@ _THING = {
     "clean": ["a [name] is cleaned with [clean]", "to clean a [name], people use [clean]", "because it is made of [material], a [name] is cleaned with [clean]",
               "you can clean a [name] with [clean]"],
 }  # fmt: skip
-_LINKS = [""] * 24 + ["also, ", "in fact, ", "people say that ", "everyone knows that ", "it is true that ", "besides, "]
+_LINKS = [""] * 24 + [
+    "also, ",
+    "in fact, ",
+    "people say that ",
+    "everyone knows that ",
+    "it is true that ",
+    "besides, ",
+]
 
 
 def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # noqa: ARG001
@@ -122,8 +130,10 @@ def _about_town(rng: Random, world: World) -> str:
     fill = {**vars(town), "people": listed(rng.sample(town.people, len(town.people)))}
     keys = rng.sample(list(_TOWN), rng.randint(3, 5))
     sentences = [say(rng, rng.choice(_LINKS) + rng.choice(_TOWN[key]) + ".", fill) for key in keys]
-    for name in rng.sample(town.people, rng.randint(0, 2)):
-        sentences.append(person_sentence(rng, world.person(name), [rng.choice(list(_PERSON_PHRASES))]))
+    sentences += [
+        person_sentence(rng, world.person(name), [rng.choice(list(_PERSON_PHRASES))])
+        for name in rng.sample(town.people, rng.randint(0, 2))
+    ]
     made = [thing.name for thing in world.things if thing.town == town.name]
     if made and rng.random() < 0.4:
         sentences.append(say(rng, "{the workshops|the craftsmen} of [name] make [made].",
@@ -135,20 +145,23 @@ def _about_thing(rng: Random, world: World) -> str:
     sentences: list[str] = []
     for thing in rng.sample(world.things, rng.choice((1, 1, 1, 2))):
         fill = {**vars(thing), "clean": CLEANING[thing.material]}
-        for key in rng.sample(list(_THING), rng.randint(3, 6)):
-            sentences.append(say(rng, rng.choice(_LINKS) + rng.choice(_THING[key]) + ".", fill))
+        keys = rng.sample(list(_THING), rng.randint(3, 6))
+        sentences += [say(rng, rng.choice(_LINKS) + rng.choice(_THING[key]) + ".", fill) for key in keys]
     return " ".join(sentences)
 
 
 def _cards(rng: Random, world: World) -> str:
     """Card-index entries, one to four of them, all with the same fields in the same order."""
-    pool: tuple[Person, ...] | tuple[Town, ...] | tuple[Thing, ...] = rng.choice((world.people, world.people, world.towns, world.things))
+    pools: tuple[Sequence[Person | Town | Thing], ...] = (world.people, world.people, world.towns, world.things)
+    pool = rng.choice(pools)
     fields = [field for field in vars(pool[0]) if field not in ("name", "female", "people")]
     fields = rng.sample(fields, rng.randint(2, min(5, len(fields))))
     join, end = rng.choice(((". ", "."), (", ", ""), ("\n", ""), ("; ", ".")))
     rows = []
     for item in rng.sample(pool, rng.randint(1, 4)):
-        pairs = ["Name: " + item.name] + [f"{field.replace('_', ' ').capitalize()}: {getattr(item, field)}" for field in fields]
+        pairs = ["Name: " + item.name] + [
+            f"{field.replace('_', ' ').capitalize()}: {getattr(item, field)}" for field in fields
+        ]
         rows.append(join.join(pairs) + end)
     return ("\n\n" if join == "\n" else "\n").join(rows)
 
@@ -166,7 +179,13 @@ def _comparison(rng: Random, world: World) -> str:
         return " ".join(say(rng, line, fill) for line in lines)
     one = rng.choice(world.people)
     two = world.person(one.friend) if rng.random() < 0.4 else rng.choice([p for p in world.people if p != one])
-    sentences = [say(rng, "[a] and [b] {know each other well|are two people of this land|are easy to tell apart}.", {"a": one.name, "b": two.name})]
+    sentences = [
+        say(
+            rng,
+            "[a] and [b] {know each other well|are two people of this land|are easy to tell apart}.",
+            {"a": one.name, "b": two.name},
+        )
+    ]
     young, old = sorted((one, two), key=lambda person: person.age)
     fill = {"old": old.name, "young": young.name, "gap": old.age - young.age, "x": old.age, "y": young.age}
     gap_shown = not reserved(world, Sum(old.age, "-", young.age))
@@ -178,5 +197,7 @@ def _comparison(rng: Random, world: World) -> str:
         if getattr(one, key) == getattr(two, key):
             sentences.append(f"{first}, and the same is true of {two.name}.")
         else:
-            sentences.append(f"{first}, but " + say(rng, "[name] " + rng.choice(_PERSON_PHRASES[key]) + ".", slots(two)))
+            sentences.append(
+                f"{first}, but " + say(rng, "[name] " + rng.choice(_PERSON_PHRASES[key]) + ".", slots(two))
+            )
     return " ".join(sentences)

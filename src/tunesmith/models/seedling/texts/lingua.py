@@ -25,6 +25,7 @@ _CLASS = {"o": "noun", "a": "verb", "i": "adjective", "e": "small word"}
 
 def sentence(rng: Random, allowed: set[str], level: int = 3) -> list[str]:
     """English words of a sentence that uses only `allowed` dictionary words; `level` 1 to 3 sets the length."""
+
     def pick(words: list[str]) -> str:
         return rng.choice([word for word in words if word in allowed])
 
@@ -41,7 +42,13 @@ def sentence(rng: Random, allowed: set[str], level: int = 3) -> list[str]:
         words += [pick(_INTRANSITIVE), pick(_PLACES), *group(0.3)]
     if level == 3:
         extra = rng.random()
-        words += [pick(_ADVERBS)] if extra < 0.4 else [pick(_PLACES), *group(0.2)] if extra < 0.7 else ["and", pick(_TRANSITIVE), *group(0.2)]
+        words += (
+            [pick(_ADVERBS)]
+            if extra < 0.4
+            else [pick(_PLACES), *group(0.2)]
+            if extra < 0.7
+            else ["and", pick(_TRANSITIVE), *group(0.2)]
+        )
     return words
 
 
@@ -82,7 +89,15 @@ def _pairs(rng: Random, world: World, count: int) -> list[tuple[str, str]]:
 
 def _phrases(rng: Random, world: World) -> str:
     first, second = rng.choice((("English", world.language), (world.language, "English")))
-    shape = rng.choice(("{first}: {a}\n{second}: {b}", "{a} = {b}", '"{a}" is "{b}" in {second}.', '{first} "{a}" means {second} "{b}"', "{a}\n{b}"))
+    shape = rng.choice(
+        (
+            "{first}: {a}\n{second}: {b}",
+            "{a} = {b}",
+            '"{a}" is "{b}" in {second}.',
+            '{first} "{a}" means {second} "{b}"',
+            "{a}\n{b}",
+        )
+    )
     lines = []
     for english, foreign in _pairs(rng, world, rng.randint(2, 6)):
         a, b = (english, foreign) if first == "English" else (foreign, english)
@@ -106,5 +121,7 @@ def _lesson(rng: Random, world: World) -> str:
 def _text(rng: Random, world: World) -> str:
     pairs = _pairs(rng, world, rng.randint(3, 6))
     english, foreign = (" ".join(side) for side in zip(*pairs, strict=True))
-    head, tail = rng.choice((("In English:", f"In {world.language}:"), ("English", world.language), ("The text.", "The translation.")))
+    head, tail = rng.choice(
+        (("In English:", f"In {world.language}:"), ("English", world.language), ("The text.", "The translation."))
+    )
     return f"{head}\n{english}\n{tail}\n{foreign}"

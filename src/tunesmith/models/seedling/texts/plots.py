@@ -186,4 +186,4 @@ PLOTS: dict[str, list[list[str]]] = {
         ["in the afternoon it went better.", "so [he] tried again, step by step.", "[he] took a deep breath and began once more."],
         ["in the evening the master said, \"Come back tomorrow.\"", "at the end of the day [he] was tired but proud.", "today [a] is the best [job] in [town]."],
     ],
-}
+}  # fmt: skip

@@ -60,14 +60,30 @@ POINTS = {
     },
 }  # fmt: skip
 _ENDINGS = {
-    "happy": ["I would choose it again {any day|at once}!", "thank you, [seller]!", "go and see for yourself!", "I am so glad."],
+    "happy": [
+        "I would choose it again {any day|at once}!",
+        "thank you, [seller]!",
+        "go and see for yourself!",
+        "I am so glad.",
+    ],
     "calm": ["I may well come back.", "I have no complaints.", "that is all I need.", "it is fine as it is."],
-    "sad": ["I do not think I will try again.", "what a pity.", "perhaps it is my own fault.", "I wish it had been different."],
+    "sad": [
+        "I do not think I will try again.",
+        "what a pity.",
+        "perhaps it is my own fault.",
+        "I wish it had been different.",
+    ],
     "angry": ["stay away!", "[seller] should be ashamed!", "I will tell everyone!", "somebody must pay for this!"],
 }
 _VERDICT = ["the mood is [mood].", "the mood of this review is [mood].", "the writer is [mood].", "[writer] is [mood].", "one can tell that [writer] is [mood].",
             "this is the voice of a [mood] person."]  # fmt: skip
-_RATING = ["it gets [stars] out of 5 stars.", "the rating is [stars] of 5.", "stars: [stars].", "[writer] gives it [stars] {star|stars}.", "that makes [stars] out of 5."]
+_RATING = [
+    "it gets [stars] out of 5 stars.",
+    "the rating is [stars] of 5.",
+    "stars: [stars].",
+    "[writer] gives it [stars] {star|stars}.",
+    "that makes [stars] out of 5.",
+]
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,12 @@ def review(rng: Random, world: World, *, mood: str | None = None) -> Review:
     mood = mood or rng.choice(MOODS)
     kind = rng.choice(("thing", "thing", "meal", "town", "show"))
     thing, town = rng.choice(world.things), rng.choice(world.towns)
-    subject = {"thing": thing.name, "meal": rng.choice(names.FOODS), "town": "town", "show": rng.choice(("play", "concert", "circus", "dance", "puppet show"))}[kind]
+    subject = {
+        "thing": thing.name,
+        "meal": rng.choice(names.FOODS),
+        "town": "town",
+        "show": rng.choice(("play", "concert", "circus", "dance", "puppet show")),
+    }[kind]
     fill = {**vars(thing), "x": "meal" if subject.endswith("s") else subject, "town": town.name, "landmark": town.landmark, "known_for": town.known_for,
             "river": town.river, "n": rng.randint(2, 9), "seller": rng.choice(world.people).name}  # fmt: skip
     lines = [rng.choice(OPENINGS[mood]), *rng.sample(POINTS[kind][mood], rng.randint(2, 4))]
@@ -107,7 +128,9 @@ def document(rng: Random, world: World, *, held_out: bool = False) -> str:  # no
     """A review with its subject or writer in front and the mood, the stars or both behind; `held_out` changes nothing here."""
     made = review(rng, world)
     fill = {**vars(made)}
-    head = rng.choice(["{a review of|about} [subject].", "[writer] writes about [subject]:", "review by [writer].", "", "[subject]."])
+    head = rng.choice(
+        ["{a review of|about} [subject].", "[writer] writes about [subject]:", "review by [writer].", "", "[subject]."]
+    )
     ends = [rng.choice(_VERDICT), rng.choice(_RATING).replace("{star|stars}", "star" if made.stars == 1 else "stars")]
     tail = [ends[0]] if rng.random() < 0.4 else [ends[1]] if rng.random() < 0.2 else rng.sample(ends, 2)
     parts = [say(rng, head, fill), made.text, say(rng, " ".join(tail), fill)]

@@ -12,9 +12,15 @@ UNITS = [("metre", "centimetre", 100, 60), ("kilometre", "metre", 1000, 60), ("c
          ("kilogram", "gram", 1000, 60), ("hour", "minute", 60, 24), ("minute", "second", 60, 24), ("day", "hour", 24, 14),
          ("week", "day", 7, 30), ("year", "month", 12, 20), ("litre", "millilitre", 1000, 60), ("dozen", "egg", 12, 20),
          ("silver coin", "coin", 20, 40)]  # fmt: skip
-_FORMS = ["[x] [Big] [be] [y] [small].", "[x] [Big] = [y] [small].", "there are [y] [small] in [x] [Big].", "[y] [small] [be] [x] [Big].",
-          "[y] [small] is another way to say [x] [Big].", "to change [bigs] into [smalls], multiply by [k]: [x] x [k] = [y].",
-          "to change [smalls] into [bigs], divide by [k]: [y] / [k] = [x]."]
+_FORMS = [
+    "[x] [Big] [be] [y] [small].",
+    "[x] [Big] = [y] [small].",
+    "there are [y] [small] in [x] [Big].",
+    "[y] [small] [be] [x] [Big].",
+    "[y] [small] is another way to say [x] [Big].",
+    "to change [bigs] into [smalls], multiply by [k]: [x] x [k] = [y].",
+    "to change [smalls] into [bigs], divide by [k]: [y] / [k] = [x].",
+]
 _TALES = {
     "metre": "the {rope|table|boat|garden wall} of [p] is [x] [Big] long, which is [y] [small].",
     "kilometre": "[p] walked [x] [Big], that is [y] [small].",

@@ -45,7 +45,9 @@ def _portrait(rng: Random) -> str:
     lines = [f"It is spelled {spelled(word)}.", f"It has {len(word)} letters.", f"It starts with {word[0]} and ends with {word[-1]}.",
              f"Backwards, {spelled(word[::-1])}, it is {word[::-1]}.", f"In capitals it is {word.upper()}."]  # fmt: skip
     kept = rng.sample(lines, rng.randint(2, len(lines)))
-    return " ".join([rng.choice((f'The word is "{word}".', f'Take the word "{word}".', f'Here is the word "{word}".')), *kept])
+    return " ".join(
+        [rng.choice((f'The word is "{word}".', f'Take the word "{word}".', f'Here is the word "{word}".')), *kept]
+    )
 
 
 def spelled(word: str) -> str:
@@ -59,46 +61,70 @@ def _spelled(rng: Random, world: World) -> str:
     return _about(rng, word, forms)
 
 
-def _length(rng: Random, world: World) -> str:
-    forms = ['the word "[w]" has [n] letters.', 'there are [n] letters in "[w]".', '"[w]" has [n] letters: [s].', '"[w]" is [n] letters long.']
+def _length(rng: Random, _world: World) -> str:
+    forms = [
+        'the word "[w]" has [n] letters.',
+        'there are [n] letters in "[w]".',
+        '"[w]" has [n] letters: [s].',
+        '"[w]" is [n] letters long.',
+    ]
     return _about(rng, rng.choice(vocabulary()), forms)
 
 
-def _letter(rng: Random, world: World) -> str:
+def _letter(rng: Random, _world: World) -> str:
     word = rng.choice(vocabulary())
     letter = rng.choice(word)
-    forms = ['the letter [y] {comes|appears|is found} [x] in "[w]".', '"[w]" has the letter [y] [x].', "in [s], the letter [y] comes [x]."]
+    forms = [
+        'the letter [y] {comes|appears|is found} [x] in "[w]".',
+        '"[w]" has the letter [y] [x].',
+        "in [s], the letter [y] comes [x].",
+    ]
     return _about(rng, word, forms, x=("once", "twice", "three times", "four times")[word.count(letter) - 1], y=letter)
 
 
-def _reversed(rng: Random, world: World) -> str:
+def _reversed(rng: Random, _world: World) -> str:
     word = rng.choice(vocabulary())
     forms = ['"[w]" {backwards|reversed|read backwards} is "[x]".', 'reversing "[w]" gives "[x]".', '[s] backwards is [y], so "[w]" becomes "[x]".',
              'from the end, "[w]" reads "[x]".']  # fmt: skip
     return _about(rng, word, forms, x=word[::-1], y=spelled(word[::-1]))
 
 
-def _ends(rng: Random, world: World) -> str:
+def _ends(rng: Random, _world: World) -> str:
     word = rng.choice(vocabulary())
-    forms = ['"[w]" starts with [x] and ends with [y].', 'the first letter of "[w]" is [x].', 'the last letter of "[w]" is [y].']
+    forms = [
+        '"[w]" starts with [x] and ends with [y].',
+        'the first letter of "[w]" is [x].',
+        'the last letter of "[w]" is [y].',
+    ]
     return _about(rng, word, forms, x=word[0], y=word[-1])
 
 
-def _sorted(rng: Random, world: World) -> str:
+def _sorted(rng: Random, _world: World) -> str:
     words = rng.sample(vocabulary(), rng.randint(2, 5))
     join = rng.choice((", ", " "))
-    forms = ["sorted by the alphabet, [w] become [x].", 'in alphabetical order, "[w]" is "[x]".', 'sorting "[w]" gives "[x]".']
+    forms = [
+        "sorted by the alphabet, [w] become [x].",
+        'in alphabetical order, "[w]" is "[x]".',
+        'sorting "[w]" gives "[x]".',
+    ]
     return _about(rng, join.join(words), forms, x=join.join(sorted(words)))
 
 
-def _listing(rng: Random, world: World) -> str:
+def _listing(rng: Random, _world: World) -> str:
     words = rng.sample(vocabulary(), rng.randint(2, 5))
     longest = max(words, key=len)
     forms = ['the list "[w]" {has|contains} [x] words.', 'the first word of "[w]" is "[y]".', 'the last word of "[w]" is "[z]".',
              'backwards, the list "[w]" is "[r]".']  # fmt: skip
     if sum(len(word) == len(longest) for word in words) == 1:
         forms.append('the longest word of "[w]" is "[l]".')
-    fill = {"w": " ".join(words), "x": len(words), "y": words[0], "z": words[-1], "r": " ".join(words[::-1]), "l": longest}
+    fill = {
+        "w": " ".join(words),
+        "x": len(words),
+        "y": words[0],
+        "z": words[-1],
+        "r": " ".join(words[::-1]),
+        "l": longest,
+    }
     return say(rng, rng.choice(forms), fill)
 
 
@@ -109,16 +135,27 @@ def _counted(rng: Random, world: World) -> str:
 
 
 def _capitals(rng: Random, world: World) -> str:
-    text = rng.choice(vocabulary()) if rng.random() < 0.4 else " ".join(lingua.sentence(rng, set(world.dictionary), rng.randint(1, 3)))
+    text = (
+        rng.choice(vocabulary())
+        if rng.random() < 0.4
+        else " ".join(lingua.sentence(rng, set(world.dictionary), rng.randint(1, 3)))
+    )
     return say(rng, '{in capitals, "[s]" is "[S]".|the sign said "[S]", that is "[s]" in capitals.|"[s]" in capital letters is "[S]".|someone shouted "[S]".}',
                {"s": text, "S": text.upper()})  # fmt: skip
 
 
-def _rhyme(rng: Random, world: World) -> str:
+def _rhyme(rng: Random, _world: World) -> str:
     group = rng.choice(names.RHYMES).split()
     a, b = rng.sample(group, 2)
-    other = rng.choice([word for words in names.RHYMES if words.split() != group for word in words.split() if word not in group])
-    forms = ['"[w]" rhymes with "[b]".', 'a word that rhymes with "[w]" is "[b]".', '"[w]" rhymes with "[b]" but not with "[o]".', "[all] rhyme."]
+    other = rng.choice(
+        [word for words in names.RHYMES if words.split() != group for word in words.split() if word not in group]
+    )
+    forms = [
+        '"[w]" rhymes with "[b]".',
+        'a word that rhymes with "[w]" is "[b]".',
+        '"[w]" rhymes with "[b]" but not with "[o]".',
+        "[all] rhyme.",
+    ]
     return _about(rng, a, forms, b=b, o=other, all=listed(group))
 
 
