@@ -133,7 +133,7 @@ def test_a_corrupt_checkpoint_is_passed_over_and_said(
     newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
     for file in newest.iterdir():
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    said = train(None, "--resume")
+    said = train(None, "train.steps=8", "train.save_every=2", "--resume")
     assert said.code == 0, said.err
     assert newest.name in said.err
     assert said.json["steps"] == 8

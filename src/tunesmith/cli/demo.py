@@ -24,7 +24,7 @@ def demo(out: Path | None, as_json: bool) -> int:
         result: dict[str, Any] = run.demo(out, sinks=(shown,))
     if as_json:
         emit(result)
-    if not result["finished"]:
+    if not result.get("finished", True):
         say(f"Stopped and saved. Go on with: tunesmith train {result['run']} --out {result['run']} --resume")
         return INTERRUPTED
     if as_json:

@@ -43,6 +43,8 @@ def train(
     from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
     from tunesmith.engine.sinks.live import display
 
+    if resume and out is None and Path(recipe).is_dir():
+        out = Path(recipe)
     with closing(display()) as shown:
         result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
     summary = result.summary()

@@ -45,6 +45,20 @@ class Span:
 
 
 @dataclass
+class Drawn:
+    """A conversation as text, cut at every prompt end, answer end and target edge."""
+
+    record: Record
+    """Held so that its identity stays its own."""
+    edges: list[int]
+    pieces: list[str]
+    spans: Mapping[int, Span | None]
+    """By the number of the answer's turn; None where it was generated from another text than stands here."""
+    ids: list[list[int]] | None = None
+    """Of each piece."""
+
+
+@dataclass
 class ChatEncoder:
     """Implements ``contracts.data.Encoder``; picklable, and needs neither torch nor transformers where it lands."""
 

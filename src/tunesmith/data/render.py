@@ -43,13 +43,14 @@ class Renderer:
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         self.marked = re.search(r"\{%-?\s*generation\b", source) is not None
-        self._variables = dict(variables)
         try:
-            self._template = _environment().from_string(source)
+            self._template = _environment().from_string(source, globals=variables)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(
                 f"the chat template is not valid jinja, line {error.lineno}", got=error.message, code="bad-template"
             ) from None
+        # jinja copies the globals for every rendering, and a flat dictionary copies several times as quickly as its chain
+        self._template.globals = dict(self._template.globals)
 
     def render(
         self,
@@ -61,11 +62,7 @@ class Renderer:
         """``messages`` as the template writes them; what the template refuses is a ``BadRow``."""
         try:
             text = self._template.render(
-                messages=messages,
-                tools=tools,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._variables,
+                messages=messages, tools=tools, documents=None, add_generation_prompt=add_generation_prompt
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise BadRow(f"the chat template refuses the row: {error}") from None

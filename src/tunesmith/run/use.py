@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ def attach(model: nn.Module, method: Method) -> Attached:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return method.attach(model)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model with its tokenizer and template."""
+
+    session: Session
+
+    def generate(self, text: str, *, max_new_tokens: int = 256) -> str:
+        """The greedy answer to one user message."""
+        ids = self.session.encoder.prompt_ids([Message("user", text)])
+        (answer,) = generator(self.session, max_new_tokens=max_new_tokens).generate([ids])
+        return self.session.encoder.decode(answer.ids)
 
 
 class Chat:

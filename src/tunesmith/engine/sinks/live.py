@@ -51,8 +51,8 @@ class State:
     name: str = ""
     losses: list[float] = field(default_factory=list)
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=20))
-    flops: float = 0.0
-    peak_rate: float = 0.0
+    useful_per_token: float = 0.0
+    """share of the hardware's second that one real token is worth"""
     phase: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -61,13 +61,13 @@ class State:
         values = event.values
         if event.kind == "start":
             self.total, self.name = int(values["steps"]), str(values.get("name", ""))
-            self.peak_rate = float(values.get("peak_flops") or 0.0)
+            if values.get("flops_per_token") and values.get("peak_flops"):
+                self.useful_per_token = float(values["flops_per_token"]) / float(values["peak_flops"])
             self.step = event.step
         elif event.kind == "step":
             self.step, self.phase = event.step, ""
             self.losses.append(float(values["loss"]))
             self.recent.append((float(values["tokens"]), float(values["seconds"])))
-            self.flops = float(values.get("useful_fraction") or self.flops)
         elif event.kind == "evaluation":
             self.metrics = dict(values)
         elif event.kind == "phase":
@@ -94,8 +94,8 @@ class State:
             facts.append(("validation", f"{self.metrics['validation_loss']:.4f}"))
         if self.recent:
             facts.append(("tokens/s", f"{self.speed:,.0f}"))
-            if self.flops:
-                facts.append(("useful", f"{self.flops:.0%}"))
+            if self.useful_per_token:
+                facts.append(("useful", f"{self.speed * self.useful_per_token:.0%}"))
             facts.append(("memory", f"{_memory() / 2**30:.1f} GiB"))
             facts.append(("left", duration(self.left)))
         return facts

@@ -3,7 +3,8 @@
 The tokenizer splits every digit, adds nothing on its own, and decodes to exactly what it encoded. `<|end|>` closes
 (and, as the beginning token, opens) a document; `<|im_start|>` and `<|im_end|>` are for chat and never occur in the
 corpus, so the base model does not know them. The chat template is ChatML with `{% generation %}` around the answer
-and its `<|im_end|>`."""
+and its `<|im_end|>`.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 `documents(kind, seed=...)` is an endless iterator; `write_corpus` mixes the kinds by their share of characters. No
 question with an answer, no role names, no chat: how to answer is what fine-tuning teaches. The held-out file has its
 own seed, contains no document of the training file, and its sums are of operand pairs that the training file never
-shows."""
+shows.
+"""
 
 from __future__ import annotations
 

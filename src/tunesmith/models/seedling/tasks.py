@@ -2,9 +2,12 @@
 
 The train split never mentions a held-out person, word or operand pair (`World.held_out`); every row of the held-out
 split is about at least one. Both splits ask in the same ways, so that the difference between them is knowledge used,
-not format. Rows: `{"messages", "task", "answer", "difficulty", "about"}`; `answer` is the last assistant message
-without its final stop, or the bare value where a sentence carries it (`42` in "12 plus 30 is 42."), and `about` names
-the keys of the split."""
+not format.
+
+Rows: `{"messages", "task", "answer", "difficulty", "about"}`; `answer` is the last assistant message without its final
+stop, or the bare value where a sentence carries it (`42` in "12 plus 30 is 42."), and `about` names the keys of the
+split.
+"""
 
 from __future__ import annotations
 

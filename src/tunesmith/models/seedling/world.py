@@ -7,7 +7,8 @@ are those who say they live there.
 Held-out material: `World.held_out(key)` puts one key in five (a name, a word, an operand pair) on the held-out side
 by a hash of the key. The plain corpus states every fact, so the base model knows them all; it is the *instruction*
 sets that never ask the train split about a held-out key. Trap: never split by a random draw: two callers would then
-disagree."""
+disagree.
+"""
 
 from __future__ import annotations
 
