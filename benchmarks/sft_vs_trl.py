@@ -51,11 +51,14 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     about = run("machine", "about", work=work)
     material = prepared(options.data, work)
-    gate = gated(material, about, work, again=options.gate_again)
+    measured = code(material, about)
+    gate = gated(material, measured, work, again=options.gate_again)
     passed = all(check["passed"] for check in gate)
     report: dict[str, Any] = {"gate": passed}
     if passed and not options.gate_only:
         report |= timings(material, work, options.rounds)
+    if code(material, about) != measured:
+        raise SystemExit("the code changed while it was measured: what was timed is not what passed the gate")
     report |= {"gate_checks": gate, "commit": commit(), "data": str(options.data or "generated"), **about}
     if options.json:
         print(json.dumps(report, indent=2))
@@ -93,11 +96,16 @@ def prepared(data: Path | None, work: Path) -> Path:
     return folder
 
 
-def gated(material: Path, about: Mapping[str, Any], work: Path, *, again: bool) -> list[dict[str, Any]]:
-    """The gate's checks; those of the same code, material and versions are read from the cache."""
+def code(material: Path, about: Mapping[str, Any]) -> str:
+    """A digest of all that decides the result: the sources of both sides, the material, the versions."""
     sources = sorted([*(ROOT / "src").rglob("*.py"), *Path(__file__).parent.joinpath("sidebyside").glob("*.py")])
     versions = json.dumps(about["versions"], sort_keys=True).encode()
-    file = CACHE / f"gate-{digest(material.name.encode(), versions, *(source.read_bytes() for source in sources))}.json"
+    return digest(material.name.encode(), versions, *(source.read_bytes() for source in sources))
+
+
+def gated(material: Path, measured: str, work: Path, *, again: bool) -> list[dict[str, Any]]:
+    """The gate's checks; those of the same code, material and versions are read from the cache."""
+    file = CACHE / f"gate-{measured}.json"
     if file.is_file() and not again:
         say("gate: passed before for this code, material and these versions")
         return json.loads(file.read_text())

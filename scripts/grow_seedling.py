@@ -28,7 +28,9 @@ from tunesmith.models.seedling.texts import words
 
 RECIPE = Path(__file__).with_name("seedling.yaml")
 DOCS = Path(__file__).parents[1] / "docs" / "design" / "0003-seedling.md"
+LOG = DOCS.with_name("seedling-growth.jsonl")
 VALIDATION_SEED = 1_000_000
+WATCHED = 700
 TABLE_BEGINS, TABLE_ENDS = "<!-- perplexity: written by scripts/grow_seedling.py -->", "<!-- end of perplexity -->"
 README = """# Seedling
 
@@ -131,10 +133,18 @@ def train(folder: Path, overrides: list[str]) -> Path:
     paths = [
         f"model.base={folder / 'base'}",
         f"data.train=[{{path: {folder / 'train.jsonl'}}}]",
-        f"data.validation=[{{path: {folder / 'valid.jsonl'}}}]",
+        f"data.validation=[{{path: {watched(folder)}}}]",
     ]
     ts.train(ts.Recipe.load(RECIPE, overrides=[*paths, *overrides]), out=run, resume=run.exists())
     return run / "model"
+
+
+def watched(folder: Path) -> Path:
+    """The first held-out rows, which choose the best checkpoint; the report measures all of them."""
+    path = folder / "valid-small.jsonl"
+    lines = (folder / "valid.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:WATCHED]), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)
@@ -209,11 +219,16 @@ def ship(folder: Path, model: Path, table: list[Row]) -> None:
     (target / "CHECKSUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     events = model.parent / "events.jsonl"
     if events.exists():
-        shutil.copy(events, target.parent / "growth.jsonl")
+        LOG.write_text("".join(thinned(events.read_text(encoding="utf-8").splitlines(keepends=True))))
     before, _, rest = DOCS.read_text().partition(TABLE_BEGINS)
     after = rest.partition(TABLE_ENDS)[2]
     DOCS.write_text(f"{before}{TABLE_BEGINS}\n{text}{TABLE_ENDS}{after}")
     say(text)
+
+
+def thinned(lines: list[str]) -> list[str]:
+    """The log of the growth without nine in ten of its steps."""
+    return [line for line in lines if (event := json.loads(line))["kind"] != "step" or event["step"] % 10 == 0]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from small_tokenizers import trained_tokenizer
 
-from tunesmith.contracts.data import Encoding, Message, Record
+from tunesmith.contracts.data import Encoding, Message, Record, TrainOn
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.formats.prompt_completion import read as read_pair
@@ -307,3 +307,29 @@ def test_an_encoder_survives_pickling(plain_encoder: ChatEncoder) -> None:
     twin = pickle.loads(pickle.dumps(plain_encoder))
     assert twin.conversation(RECORD, "answers") == plain_encoder.conversation(RECORD, "answers")
     assert twin.fingerprint() == plain_encoder.fingerprint()
+
+
+@pytest.mark.parametrize("train_on", ["answers", "last-answer", "everything"])
+def test_reading_ahead_changes_nothing(tokenizer: Any, tmp_path: Path, train_on: TrainOn) -> None:
+    """Many rows at once give the ids of one at a time, with rows in between that are refused or rewritten."""
+    refused = Record(messages=(Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
+    thought = Record(messages=(*TURNS[:2], Message("assistant", "<think>x</think>yes"), *TURNS[3:]))
+    short = Record(messages=TURNS[1:3])
+    records = [RECORD, refused, thought, Record(text="plain"), short, RECORD]
+    for encoder in (
+        ChatEncoder.build(tokenizer, "llama-2"),
+        ChatEncoder.build(tokenizer, "chatml", system="</s>be"),
+        from_jinja(tokenizer, tmp_path, THINKING),
+    ):
+
+        def encoded(record: Record, encoder: ChatEncoder = encoder) -> list[Encoding] | str:
+            try:
+                return encoder.conversation(record, train_on)
+            except BadRow as bad:
+                return str(bad)
+
+        alone = [encoded(record) for record in records]
+        encoder.read_ahead(records)
+        assert [encoded(record) for record in records] == alone
+        assert [encoded(record) for record in records] == alone  # what was read ahead is used once
+        assert sum(isinstance(one, str) for one in alone) in (1, 2)

@@ -18,6 +18,7 @@ from tunesmith.data.ledger import LEAK, STATUSES, Ledger
 from tunesmith.data.prepare import CHUNK, Prepared, prepare
 from tunesmith.data.show import plain_lines, show_lines
 from tunesmith.errors import UserError
+from tunesmith.objectives.sft import Sft
 from tunesmith.recipe.schema import DataConfig
 
 ROWS = [pair(number) for number in range(60)]
@@ -63,8 +64,18 @@ def test_validation_rows_of_their_own_hold_back_the_same_prompts(tmp_path: Path,
     prepared = prepare(config, encode_answers, plain_encoder, seed=0, cache=tmp_path, options_key="")
     assert (len(prepared.train), len(prepared.validation)) == (55, 6)
     assert prepared.ledger.reasons == {f"dropped: {LEAK}": 5}
+    assert [(entry.source, entry.line) for entry in prepared.ledger.entries] == [(0, line) for line in range(1, 6)]
     adds_up(prepared.ledger, 66)
     assert prepared.ledger.lost_share == 0.0
+
+
+def test_rows_without_the_marker_are_dropped_and_the_others_trained(tmp_path: Path, plain_encoder: ChatEncoder) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [{"text": "the cat ### the dog"}, {"text": "the king"}])
+    config = DataConfig(train=[{"path": str(path)}], validation=0.0, max_lost=0.5)
+    encode = Sft(response_marker="###").encode
+    prepared = prepare(config, encode, plain_encoder, seed=0, cache=tmp_path, options_key="", marker="###")
+    assert texts(prepared) == ["the cat ### the dog"]
+    assert prepared.ledger.reasons == {"dropped: the text has no '###'": 1}
 
 
 def test_a_single_book_is_split_by_pieces(ready: Any) -> None:

@@ -33,7 +33,7 @@ def examples(lengths: tuple[int, ...] = LENGTHS) -> list[Example]:
 
 
 def relative(ours: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((ours - wanted).abs().max() / wanted.abs().max())
+    return float(((ours - wanted).abs().max() / wanted.abs().max()).detach())
 
 
 def alone(model: Any, rows: list[Example] | None = None) -> list[torch.Tensor]:

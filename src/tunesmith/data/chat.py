@@ -18,9 +18,10 @@ it was when it was generated.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from tunesmith.contracts.data import Encoding, Message, Prompt, Record, TrainOn
@@ -48,14 +49,17 @@ class Span:
 class Drawn:
     """A conversation as text, cut at every prompt end, answer end and target edge."""
 
-    record: Record
-    """Held so that its identity stays its own."""
+    text: str
     edges: list[int]
-    pieces: list[str]
     spans: Mapping[int, Span | None]
     """By the number of the answer's turn; None where it was generated from another text than stands here."""
     ids: list[list[int]] | None = None
-    """Of each piece."""
+    """Of each piece, once they are tokenised."""
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text between the edges."""
+        return [self.text[left:right] for left, right in pairwise(self.edges)]
 
 
 @dataclass
@@ -96,6 +100,8 @@ class ChatEncoder:
     def __post_init__(self) -> None:
         self.tokens = Tokens(self.tokenizer_json)
         self.renderer = Renderer(self.template, self.variables) if self.template else None
+        # by identity, which stays a record's own as long as the record is held here
+        self._ahead: dict[int, tuple[Record, Drawn]] = {}
         self.eos = self.variables.get("eos_token")
         self.end_of_turn = self._end_of_turn()
         self.warnings = self._warnings()
@@ -109,6 +115,22 @@ class ChatEncoder:
         parts = [self.tokenizer_json, self.template, self.template_name, sorted(self.variables.items())]
         return hashlib.blake2b(repr([*parts, self.system, self.bos]).encode(), digest_size=32).digest()
 
+    def read_ahead(self, records: Sequence[Record]) -> None:
+        """Render and tokenise the conversations of ``records`` at once: ``conversation`` then finds them done.
+
+        What is wrong with a record is left for ``conversation`` to say.
+        """
+        self._ahead = {}
+        if self.renderer is None:
+            return
+        for record in records:
+            if record.messages is not None and not self._joined(record):
+                with suppress(BadRow):
+                    self._ahead[id(record)] = (record, self._draw(self._turns(record.messages), record.tools))
+        whole = [drawn for _, drawn in self._ahead.values() if None not in drawn.spans.values()]
+        for drawn, ids in zip(whole, self.tokens.batch([drawn.pieces for drawn in whole]), strict=True):
+            drawn.ids = ids
+
     def conversation(self, record: Record, train_on: TrainOn) -> list[Encoding]:
         """A conversation with its targets; one example an answer where the template rewrites history.
 
@@ -118,13 +140,15 @@ class ChatEncoder:
             raise BadRow("the row is plain text, and the objective needs a conversation")
         if self._joined(record):
             return [self._join(record, train_on)]
+        _, drawn = self._ahead.pop(id(record), (record, None))
         turns = self._turns(record.messages)
-        answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+        drawn = drawn or self._draw(turns, record.tools)
+        answers = list(drawn.spans)
         wanted = answers[-1:] if train_on == "last-answer" else answers
-        whole = self._render(turns, record.tools)
-        spans = {at: self._span(whole, turns, record.tools, at) for at in answers}
-        if train_on == "everything" or all(spans[at] is not None for at in wanted):
-            return [self._encoding(whole, spans, None if train_on == "everything" else wanted)]
+        if train_on == "everything":
+            return [self._encoding(drawn, None)]
+        if all(drawn.spans[at] is not None for at in wanted):
+            return [self._encoding(drawn, wanted)]
         return [
             self._alone(turns[: at + 1], record.tools, f"expanded turn {number} of {len(wanted)}")
             for number, at in enumerate(wanted, start=1)
@@ -160,10 +184,8 @@ class ChatEncoder:
             return self._plain([("".join(message.content for message in messages), False)]).ids
         turns = self._turns(messages)
         rendering = self._render(turns, tools, prompt=True)
-        answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
-        spans = [span for at in answers if (span := self._span(rendering, turns, tools, at)) is not None]
-        texts = [text for text, _ in _cut(rendering.text, spans, ())]
-        return [number for piece in self.tokens.pieces(texts) for number in piece]
+        drawn = self._cut(rendering, turns, tools)
+        return [number for piece in self.tokens.pieces(drawn.pieces) for number in piece]
 
     def prompt(self, record: Record) -> Prompt | None:
         """The last answer of a conversation as a question with its reference; None for text."""
@@ -201,7 +223,8 @@ class ChatEncoder:
     def _plain(self, pieces: Sequence[tuple[str, bool]], *, note: str = "") -> Encoding:
         """Pieces of plain text after what the tokenizer puts before a text."""
         first = self.tokens.number(self.bos) if self.bos else None
-        return _encoded(self.tokens, pieces, first=first, note=note)
+        ids = self.tokens.pieces([text for text, _ in pieces])
+        return _joined(zip(ids, (target for _, target in pieces), strict=True), first=first, note=note)
 
     def _turns(self, messages: Sequence[Message]) -> list[Turn]:
         turns: list[Turn] = [message.as_dict() for message in messages]
@@ -213,6 +236,18 @@ class ChatEncoder:
         if self.renderer is None:
             raise no_template()
         return self.renderer.render(turns, tools, add_generation_prompt=prompt)
+
+    def _draw(self, turns: Sequence[Turn], tools: Tools) -> Drawn:
+        return self._cut(self._render(turns, tools), turns, tools)
+
+    def _cut(self, rendering: Rendering, turns: Sequence[Turn], tools: Tools) -> Drawn:
+        answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+        spans = {at: self._span(rendering, turns, tools, at) for at in answers}
+        edges = {0, len(rendering.text)}
+        for span in spans.values():
+            if span is not None:
+                edges |= {span.start, span.end, *chain.from_iterable(span.targets)}
+        return Drawn(rendering.text, sorted(edges), spans)
 
     def _span(self, whole: Rendering, turns: Sequence[Turn], tools: Tools, at: int) -> Span | None:
         """Where answer ``at`` stands in ``whole``; None where it was generated from another text than stands there."""
@@ -244,23 +279,25 @@ class ChatEncoder:
 
     def _alone(self, turns: Sequence[Turn], tools: Tools, note: str) -> Encoding:
         last = len(turns) - 1
-        whole = self._render(turns, tools)
-        answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
-        spans = {at: self._span(whole, turns, tools, at) for at in answers}
-        if spans[last] is None:
+        drawn = self._draw(turns, tools)
+        if drawn.spans[last] is None:
             raise BadRow("the chat template writes an answer after another text than it is generated from")
-        return self._encoding(whole, spans, [last], note=note)
+        return self._encoding(drawn, [last], note=note)
 
-    def _encoding(
-        self, whole: Rendering, spans: Mapping[int, Span | None], wanted: Sequence[int] | None, *, note: str = ""
-    ) -> Encoding:
-        cut = [span for span in spans.values() if span is not None]
-        targets: tuple[tuple[int, int], ...] = ((0, len(whole.text)),)
-        if wanted is not None:
-            targets = tuple(target for at in wanted if (span := spans[at]) is not None for target in span.targets)
-            last = max((right for _, right in targets), default=len(whole.text))
-            whole = Rendering(whole.text[:last])  # nothing after the last target is ever seen by one
-        return _encoded(self.tokens, _cut(whole.text, cut, targets), note=note)
+    def _encoding(self, drawn: Drawn, wanted: Sequence[int] | None, *, note: str = "") -> Encoding:
+        """What is trained of ``drawn``: the answers ``wanted``, or everything where it is None."""
+        ids = self.tokens.pieces(drawn.pieces) if drawn.ids is None else drawn.ids
+        if wanted is None:
+            return _joined(((piece, True) for piece in ids), note=note)
+        spans = (drawn.spans[at] for at in wanted)
+        targets = [target for span in spans if span is not None for target in span.targets]
+        last = max((right for _, right in targets), default=len(drawn.text))
+        parts = [
+            (piece, any(start <= left and right <= end for start, end in targets))
+            for (left, right), piece in zip(pairwise(drawn.edges), ids, strict=True)
+            if right <= last  # nothing after the last target is ever seen by one
+        ]
+        return _joined(parts, note=note)
 
     def _end_of_turn(self) -> str | None:
         """The special token that closes an answer, found by rendering one."""
@@ -294,24 +331,11 @@ class ChatEncoder:
         return tuple(found)
 
 
-def _cut(text: str, spans: Sequence[Span], targets: Sequence[tuple[int, int]]) -> list[tuple[str, bool]]:
-    """``text`` cut at every prompt end, answer end and target edge; each piece with whether it is a target."""
-    edges = {0, len(text)}
-    for span in spans:
-        edges |= {span.start, span.end, *(edge for target in span.targets for edge in target)}
-    ordered = sorted(edge for edge in edges if edge <= len(text))
-    return [
-        (text[left:right], any(start <= left and right <= end for start, end in targets))
-        for left, right in pairwise(ordered)
-    ]
-
-
-def _encoded(
-    tokens: Tokens, pieces: Sequence[tuple[str, bool]], *, first: int | None = None, note: str = ""
-) -> Encoding:
+def _joined(parts: Iterable[tuple[list[int], bool]], *, first: int | None = None, note: str = "") -> Encoding:
+    """One sequence of pieces (ids, whether they are targets), after the token ``first``."""
     ids = [] if first is None else [first]
     trained = [False] * len(ids)
-    for (_, target), numbers in zip(pieces, tokens.pieces([text for text, _ in pieces]), strict=True):
+    for numbers, target in parts:
         ids += numbers
         trained += [target] * len(numbers)
     if trained:

@@ -20,6 +20,7 @@ from tunesmith.data.sources import Broken, Row
 from tunesmith.data.store import Encoded, part_path, write_part
 
 Encode = Callable[[Record, Encoder], list[Encoding]]
+"""An objective's: a record to its sequences; raises ``BadRow`` for a record that it cannot train on."""
 _COUNTER = re.compile(r" \d+ of \d+$")
 
 
@@ -56,8 +57,10 @@ def run_chunk(job: Job, chunk: Chunk) -> None:
     """Encode ``chunk`` and write its part."""
     ledger = empty_like(job.sources)
     sequences: list[Encoded] = []
-    for number, row in enumerate(chunk.rows, start=chunk.first):
-        sequences += _run_row(job, ledger, row, number=number, source=chunk.source)
+    records = [_record_or_reason(job, row, chunk.source) for row in chunk.rows]
+    job.encoder.read_ahead([record for record in records if isinstance(record, Record)])
+    for number, (row, record) in enumerate(zip(chunk.rows, records, strict=True), start=chunk.first):
+        sequences += _run_row(job, ledger, row, record, number=number, source=chunk.source)
     write_part(part_path(job.folder, chunk.number), sequences, ledger=ledger, vocabulary=job.encoder.tokens.size)
 
 
@@ -68,9 +71,17 @@ def read_record(job: Job, row: Row, source: int) -> Record:
     return job.formats[source].read(rename(row.value, job.columns[source]))
 
 
-def _run_row(job: Job, ledger: Ledger, row: Row, *, number: int, source: int) -> list[Encoded]:
+def _record_or_reason(job: Job, row: Row, source: int) -> Record | BadRow:
     try:
-        record = read_record(job, row, source)
+        return read_record(job, row, source)
+    except BadRow as bad:
+        return bad
+
+
+def _run_row(job: Job, ledger: Ledger, row: Row, record: Record | BadRow, *, number: int, source: int) -> list[Encoded]:
+    try:
+        if isinstance(record, BadRow):
+            raise record
         encodings = job.encode(record, job.encoder)
     except BadRow as bad:
         ledger.add(Entry(number, source, row.line, "dropped", str(bad)), _example(row))
@@ -84,7 +95,9 @@ def _run_row(job: Job, ledger: Ledger, row: Row, *, number: int, source: int) ->
     _note(job, ledger, record, fitted.encodings)
     group = group_of(record, job.marker)
     divisible = record.text is not None
-    return [Encoded(one, number, source, group, at if divisible else 0) for at, one in enumerate(fitted.encodings)]
+    return [
+        Encoded(one, number, source, row.line, group, at if divisible else 0) for at, one in enumerate(fitted.encodings)
+    ]
 
 
 def _note(job: Job, ledger: Ledger, record: Record, encodings: Sequence[Encoding]) -> None:

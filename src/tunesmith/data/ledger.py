@@ -108,15 +108,15 @@ class Ledger:
         if len(shown) < EXAMPLES:
             shown.append(example)
 
-    def hold_back(self, rows: Mapping[int, int]) -> None:
-        """Drop training rows (row -> source) whose prompt is among the validation rows."""
-        before = {entry.row: entry for entry in self.entries if entry.row in rows}
-        for row, source in rows.items():
-            self.sources[source].count(before[row].status if row in before else "kept", -1)
-            self.sources[source].count("dropped")
-        self.entries = [entry for entry in self.entries if entry.row not in rows]
-        lines = {row: before[row].line if row in before else 0 for row in rows}
-        self.entries += [Entry(row, source, lines[row], "dropped", LEAK) for row, source in rows.items()]
+    def hold_back(self, leaked: Iterable[Entry]) -> None:
+        """Drop rows whose prompt is among the validation rows, whatever was said of them before."""
+        by_row = {entry.row: entry for entry in leaked}
+        before = {entry.row: entry.status for entry in self.entries if entry.row in by_row}
+        for row, entry in by_row.items():
+            self.sources[entry.source].count(before.get(row, "kept"), -1)
+            self.sources[entry.source].count("dropped")
+        self.entries = [entry for entry in self.entries if entry.row not in by_row]
+        self.entries += by_row.values()
 
     def merge(self, part: Ledger) -> None:
         """Add another part of the same data."""

@@ -26,7 +26,7 @@ from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.chunks import Chunk, Encode, Job, read_record
 from tunesmith.data.fit import NO_TARGET, NO_TARGET_LEFT, too_long
 from tunesmith.data.formats.base import BadRow
-from tunesmith.data.ledger import Ledger, SourceCount, empty_like, top_reasons
+from tunesmith.data.ledger import LEAK, Entry, Ledger, SourceCount, empty_like, top_reasons
 from tunesmith.data.pool import cores, run_chunks
 from tunesmith.data.recognise import check_columns, recognise, rename
 from tunesmith.data.sources import Broken, Row, Source, open_source
@@ -91,7 +91,8 @@ def prepare(
     """Tokenise the rows of ``config`` with ``encode`` (an objective's), or take them from ``cache``.
 
     ``options_key`` says everything about ``encode`` that decides its result; ``marker`` is where text rows turn from
-    prompt to answer; ``progress`` is told the number of rows done so far. Raises ``UserError`` for files that cannot be
+    prompt to answer; ``progress`` is told the number of rows done so far. A row for which ``encode`` raises ``BadRow``
+    (such as a text without the marker) is dropped for that reason. Raises ``UserError`` for files that cannot be
     read, for data of which nothing is left, and where more than ``config.max_lost`` of the rows is dropped.
     """
     job, opened = _job(config, encode, encoder, marker=marker, cache=cache)
@@ -195,7 +196,8 @@ def _sides(store: TokenStore, config: DataConfig, ledger: Ledger, *, seed: int) 
         return store.only(~chosen), store.only(chosen)
     chosen = store.sources >= len(config.train)
     leaked = ~chosen & np.isin(store.groups, store.groups[chosen])
-    ledger.hold_back(dict(zip(store.rows[leaked].tolist(), store.sources[leaked].tolist(), strict=True)))
+    places = zip(*(part[leaked].tolist() for part in (store.rows, store.sources, store.lines)), strict=True)
+    ledger.hold_back(Entry(row, source, line, "dropped", LEAK) for row, source, line in places)
     return store.only(~chosen & ~leaked), store.only(chosen)
 
 

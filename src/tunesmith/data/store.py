@@ -5,7 +5,8 @@ chunk it was in and nothing else. When all chunks are there they are joined into
 
     ids.bin       uint16 or int32, all sequences one after the other
     trained.bin   bool, the same length
-    index.npz     offsets int64 [n+1], row int64, source int16, group uint64, piece int32, targets int32 (each [n])
+    index.npz     offsets int64 [n+1], row int64, source int16, group uint64, piece int32, targets int32, line int32
+                  (each [n])
     store.json    dtype of ids;   ledger.json   the ledger
 """
 
@@ -28,7 +29,7 @@ from tunesmith.contracts.data import Encoding
 from tunesmith.data.ledger import Ledger
 from tunesmith.files import whole_folder, write_bytes, write_json
 
-INDEX = ("row", "source", "group", "piece", "targets")
+INDEX = ("row", "source", "line", "group", "piece", "targets")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Encoded:
     encoding: Encoding
     row: int
     source: int
+    line: int
     group: int
     piece: int = 0
     """Which piece of a long text this is; 0 for all that must stay together."""
@@ -55,6 +57,7 @@ class TokenStore:
             self.chosen = np.arange(count, dtype=np.int64) if chosen is None else chosen
             self.rows: NDArray[np.int64] = index["row"][self.chosen]
             self.sources: NDArray[np.int16] = index["source"][self.chosen]
+            self.lines: NDArray[np.int32] = index["line"][self.chosen]
             self.groups: NDArray[np.uint64] = index["group"][self.chosen]
             self.pieces: NDArray[np.int32] = index["piece"][self.chosen]
             self.trained_counts: NDArray[np.int32] = index["targets"][self.chosen]
@@ -100,6 +103,7 @@ def write_part(path: Path, sequences: Sequence[Encoded], *, ledger: Ledger, voca
         "lengths": np.array([len(one.encoding.ids) for one in sequences], dtype=np.int64),
         "row": np.array([one.row for one in sequences], dtype=np.int64),
         "source": np.array([one.source for one in sequences], dtype=np.int16),
+        "line": np.array([one.line for one in sequences], dtype=np.int32),
         "group": np.array([one.group for one in sequences], dtype=np.uint64),
         "targets": np.array([one.encoding.trained.count(True) for one in sequences], dtype=np.int32),
         "piece": np.array([one.piece for one in sequences], dtype=np.int32),

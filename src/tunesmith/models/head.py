@@ -24,8 +24,8 @@ from torch import nn
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.errors import UserError
 
-CHUNK_ELEMENTS = 2**24
-"""Logits held at once (64 MiB in float32); at least 256 rows."""
+CHUNK_ELEMENTS = 2**22
+"""Logits held at once (16 MiB in float32, so that a chunk stays in the last-level cache); at least 256 rows."""
 ROUNDED = 64
 """Rows are rounded up to this on a CPU, so that few product shapes exist (see ``segments``)."""
 

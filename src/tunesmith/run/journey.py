@@ -30,7 +30,7 @@ def demo_recipe() -> Recipe:
 def demo(out: str | Path | None = None, *, sinks: tuple[Sink, ...] = ()) -> dict[str, Any]:
     """Run it; returns ``run, finished, before, after, forgetting, proofs, answers, seconds``."""
     started = time.perf_counter()
-    run = train(demo_recipe(), out=out, sinks=sinks)
+    run = train(demo_recipe(), out=out or free_folder(Path("runs/demo")), sinks=sinks)
     report = run.summary()
     if not report["finished"]:
         return {**report, "seconds": round(time.perf_counter() - started, 1)}
@@ -49,6 +49,15 @@ def demo(out: str | Path | None = None, *, sinks: tuple[Sink, ...] = ()) -> dict
         "answers": side_by_side(before["answers"], after["answers"]),
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def free_folder(wanted: Path) -> Path:
+    """``wanted``, or ``wanted-2``, ``wanted-3`` … where that is taken."""
+    number, folder = 1, wanted
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
 
 
 def side_by_side(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
