@@ -15,7 +15,7 @@ import pytest
 from small_tokenizers import trained_tokenizer
 
 from tunesmith.contracts.data import Encoding, Message, Record, TrainOn
-from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.chat import TRIED, ChatEncoder
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.formats.prompt_completion import read as read_pair
 from tunesmith.errors import UserError
@@ -333,3 +333,32 @@ def test_reading_ahead_changes_nothing(tokenizer: Any, tmp_path: Path, train_on:
         assert [encoded(record) for record in records] == alone
         assert [encoded(record) for record in records] == alone  # what was read ahead is used once
         assert sum(isinstance(one, str) for one in alone) in (1, 2)
+
+
+def test_marks_are_believed_only_where_prompts_end_there(bytes_tokenizer: Any, tmp_path: Path) -> None:
+    """A template that puts a word into the mark which generation starts behind, for every row or for some."""
+    inside = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{% if m['role'] == 'assistant' %}{% if WHEN %}"
+        "{% generation %}so {{ m['content'] }}{{ eos_token }}{% endgeneration %}"
+        "{% else %}so {% generation %}{{ m['content'] }}{{ eos_token }}{% endgeneration %}{% endif %}"
+        "{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>so {% endif %}"
+    )
+    records = [
+        Record(messages=(Message("user", f"the word {number}"), Message("assistant", f"answer {number}")))
+        for number in range(2 * TRIED)
+    ]
+    for when in ("true", "false", "'word 7' in messages[0]['content']"):
+        encoder = from_jinja(bytes_tokenizer, tmp_path, inside.replace("WHEN", when))
+        alone = [encoder.conversation(record, "answers") for record in records]
+        rendered: list[bool] = []
+        render = encoder.renderer.render  # type: ignore[union-attr]
+
+        def counted(*given: Any, add_generation_prompt: bool = False, seen: Any = rendered, of: Any = render) -> Any:
+            seen.append(add_generation_prompt)
+            return of(*given, add_generation_prompt=add_generation_prompt)
+
+        encoder.renderer.render = counted  # type: ignore[method-assign, union-attr]
+        encoder.read_ahead(records)
+        assert sum(rendered) == (TRIED if when == "false" else 2 * TRIED)
+        assert [encoder.conversation(record, "answers") for record in records] == alone

@@ -18,6 +18,7 @@ it was when it was generated.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,10 @@ from tunesmith.errors import UserError
 
 Turn = Mapping[str, Any]
 Tools = Sequence[Mapping[str, Any]] | None
+Shape = tuple[tuple[str, ...], ...]
 _PROBE = "Lorem ipsum dolor"
+TRIED = 20
+"""Rows of a shape whose prompts are rendered in every chunk before the template's marks are believed for the others."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class ChatEncoder:
         self.renderer = Renderer(self.template, self.variables) if self.template else None
         # by identity, which stays a record's own as long as the record is held here
         self._ahead: dict[int, tuple[Record, Drawn]] = {}
+        self._agreed: Counter[Shape] | None = None
         self.eos = self.variables.get("eos_token")
         self.end_of_turn = self._end_of_turn()
         self.warnings = self._warnings()
@@ -118,15 +123,18 @@ class ChatEncoder:
     def read_ahead(self, records: Sequence[Record]) -> None:
         """Render and tokenise the conversations of ``records`` at once: ``conversation`` then finds them done.
 
-        What is wrong with a record is left for ``conversation`` to say.
+        What is wrong with a record is left for ``conversation`` to say. A conversation with one answer, at its end, has
+        its prompt taken from where the mark begins, once that was right for the first ``TRIED`` of its shape.
         """
         self._ahead = {}
         if self.renderer is None:
             return
+        self._agreed = Counter()
         for record in records:
             if record.messages is not None and not self._joined(record):
                 with suppress(BadRow):
                     self._ahead[id(record)] = (record, self._draw(self._turns(record.messages), record.tools))
+        self._agreed = None
         whole = [drawn for _, drawn in self._ahead.values() if None not in drawn.spans.values()]
         for drawn, ids in zip(whole, self.tokens.batch([drawn.pieces for drawn in whole]), strict=True):
             drawn.ids = ids
@@ -251,13 +259,13 @@ class ChatEncoder:
 
     def _span(self, whole: Rendering, turns: Sequence[Turn], tools: Tools, at: int) -> Span | None:
         """Where answer ``at`` stands in ``whole``; None where it was generated from another text than stands there."""
-        prompt = self._render(turns[:at], tools, prompt=True).text
-        if not whole.text.startswith(prompt):
+        start = self._prompt_end(whole, turns, tools, at)
+        if start is None:
             return None
         closed = whole.text if at == len(turns) - 1 else self._render(turns[: at + 1], tools).text
         if not whole.text.startswith(closed):
             return None
-        start, limit = len(prompt), len(closed)
+        limit = len(closed)
         turn_end = self._turn_end(whole.text, start, limit, turns[at])
         if self.renderer is None or not self.renderer.marked:
             return Span(start, turn_end or limit, ((start, turn_end or limit),))
@@ -266,6 +274,25 @@ class ChatEncoder:
             raise BadRow("the chat template marks no answer with {% generation %}")
         end = max(inside[-1][1], turn_end or 0)
         return Span(start, end, (*inside[:-1], (inside[-1][0], end)))
+
+    def _prompt_end(self, whole: Rendering, turns: Sequence[Turn], tools: Tools, at: int) -> int | None:
+        """Where the prompt of answer ``at`` ends in ``whole``; None where ``whole`` does not begin with it."""
+        shape = self._shape(whole, turns, tools, at)
+        if self._agreed is not None and shape is not None and self._agreed[shape] == TRIED:
+            return whole.spans[0][0]
+        prompt = self._render(turns[:at], tools, prompt=True).text
+        end = len(prompt) if whole.text.startswith(prompt) else None
+        if self._agreed is not None and shape is not None:
+            # beyond the reach of any count: after one prompt that ends elsewhere the marks are not believed
+            self._agreed[shape] += 1 if end == whole.spans[0][0] else TRIED + 1
+        return end
+
+    def _shape(self, whole: Rendering, turns: Sequence[Turn], tools: Tools, at: int) -> Shape | None:
+        """What the turns look like; None where the mark may begin elsewhere than the prompt ends."""
+        # earlier answers may be rewritten, and tools shown anywhere: only a lone answer at the end is simple enough
+        if len(whole.spans) != 1 or at != len(turns) - 1 or tools or turns[at].get("tool_calls"):
+            return None
+        return (tuple(turn["role"] for turn in turns), *map(tuple, turns))
 
     def _turn_end(self, text: str, start: int, limit: int, turn: Turn) -> int | None:
         """Where the end of turn after an answer ends; None where the template writes none."""
