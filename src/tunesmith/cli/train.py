@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import click
@@ -42,11 +43,15 @@ def train(
     loaded = Recipe.load(recipe, list(overrides))
     from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
     from tunesmith.engine.sinks.live import display
+    from tunesmith.events import silent
 
     if resume and out is None and Path(recipe).is_dir():
         out = Path(recipe)
-    with closing(display()) as shown:
+    speaks = os.environ.get("RANK", "0") == "0"  # torchrun starts one process a device; one of them speaks
+    with closing(display()) if speaks else nullcontext(silent) as shown:
         result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
+    if not speaks:
+        return 0
     summary = result.summary()
     finished = summary.get("finished", True)
     if as_json:

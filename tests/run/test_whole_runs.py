@@ -1,0 +1,90 @@
+"""A run from recipe to report: what is measured when, what is written, and what a changed recipe does on resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from running import LORA, Material, go
+
+from tunesmith.engine.sinks.jsonl import read
+from tunesmith.errors import UserError
+from tunesmith.run import load, merge
+from tunesmith.run.journey import free_folder, side_by_side
+from tunesmith.run.judge import forgotten
+from tunesmith.run.session import open_session
+from tunesmith.run.use import open_run
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return Material.make(tmp_path_factory.mktemp("material"))
+
+
+@pytest.mark.parametrize("method", [LORA, "full"])
+def test_the_base_is_measured_as_the_base(material: Material, tmp_path: Path, method: object) -> None:
+    """An adapter's base is measured after training with the adapter off, a whole model's before: the same numbers."""
+    recipe = material.recipe(method=method, steps=6)
+    recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"before": True, "prompts": 2})})
+    run = go(recipe, tmp_path / "run")
+    before, after = run.read("eval/before.json"), run.read("eval/after.json")
+    untouched = open_session(recipe)
+    rows = [after["task"]["nll"]["n"]]
+    assert rows == [before["task"]["nll"]["n"]]
+    assert before["task"]["nll"]["value"] > after["task"]["nll"]["value"] + 0.1
+    tuned = open_run(run)
+    prepared_loss = run.summary()["validation_loss"]
+    assert prepared_loss == pytest.approx(after["task"]["nll"]["value"], abs=1e-6)
+    assert untouched.weights.count == tuned.weights.count
+    assert [row["prompt"] for row in before["answers"]] == [row["prompt"] for row in after["answers"]]
+    assert run.report.finished
+    assert run.report.before == before["task"]
+
+
+def test_the_first_update_comes_before_any_exam_of_an_adapter(material: Material, tmp_path: Path) -> None:
+    recipe = material.recipe(method=LORA, steps=2)
+    recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"before": True})})
+    run = go(recipe, tmp_path / "run")
+    texts = [(event["kind"], event.get("text", "")) for event in read(run.events)]
+    first = next(index for index, (kind, _) in enumerate(texts) if kind == "step")
+    exams = [index for index, (_, text) in enumerate(texts) if text.startswith("the base:")]
+    assert exams
+    assert min(exams) > first
+
+
+def test_resuming_with_another_recipe_is_refused(material: Material, tmp_path: Path) -> None:
+    go(material.recipe(steps=2), tmp_path / "run")
+    with pytest.raises(UserError, match=r"train\.learning_rate") as raised:
+        go(material.recipe(steps=2, learning_rate=1e-3), tmp_path / "run", resume=True)
+    assert raised.value.code == "recipe-changed"
+
+
+def test_a_finished_run_answers_from_python(material: Material, tmp_path: Path) -> None:
+    run = go(material.recipe(method=LORA, steps=3), tmp_path / "run")
+    assert isinstance(run.model.generate("Say one.", max_new_tokens=4), str)
+    assert sum(value.numel() for value in load(run).parameters()) > run.report.trainable_parameters
+    result = merge(run, tmp_path / "merged")
+    assert result["difference"] <= result["bound"]
+    with pytest.raises(UserError, match="not empty"):
+        merge(run, tmp_path / "merged")
+
+
+def test_forgetting_is_the_change_a_token() -> None:
+    """(3 + 5 − 2 − 4) / (2 + 2) = 0.5 nats."""
+    before = {"retention_sums": {"nll": [2.0, 4.0], "tokens": [2.0, 2.0]}}
+    after = {"retention_sums": {"nll": [3.0, 5.0], "tokens": [2.0, 2.0]}}
+    assert forgotten(before, after)["value"] == pytest.approx(0.5)
+    assert forgotten({}, after) == {}
+
+
+def test_the_demo_takes_a_free_folder(tmp_path: Path) -> None:
+    assert free_folder(tmp_path / "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert free_folder(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+def test_questions_stand_side_by_side() -> None:
+    row = {"prompt": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n", "reference": "so"}
+    (only,) = side_by_side([{**row, "answer": "a"}], [{**row, "answer": "b"}])
+    assert only == {"question": "Why?", "wanted": "so", "before": "a", "after": "b"}
