@@ -25,8 +25,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("interop",),
     ("evaluation", "proof"),
-    ("report",),
-    ("plan",),
     ("run",),
     ("cli",),
     ("__main__",),

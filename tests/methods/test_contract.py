@@ -16,7 +16,7 @@ import torch
 from families import tiny
 from tunesmith.contracts.method import Method
 from tunesmith.methods import TABLE
-from tunesmith.methods.build import build
+from tunesmith.recipe.parts import build
 from tunesmith.recipe.schema import Part
 
 ROWS: dict[str, list[Part]] = {
@@ -55,7 +55,7 @@ def method_for(part: Part, family: str) -> Method:
     fields = dict(part.fields)
     if "train" in fields:
         fields["train"] = NO_MATCH[part.name, family]
-    return build(Part(name=part.name, **fields))
+    return build(TABLE, Part(name=part.name, **fields))
 
 
 def label(part: Part) -> str:

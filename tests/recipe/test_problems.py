@@ -63,10 +63,11 @@ def test_all_problems_are_told_and_the_place_is_put_before_them() -> None:
 
 
 def test_a_part_of_a_recipe_is_checked_by_its_own_config() -> None:
-    from tunesmith.methods.build import build
+    from tunesmith.methods import TABLE
+    from tunesmith.recipe.parts import build
     from tunesmith.recipe.schema import Part
 
-    assert build(Part(name="lora", rank=3)).rank == 3  # type: ignore[attr-defined]
+    assert build(TABLE, Part(name="lora", rank=3)).rank == 3  # type: ignore[attr-defined]
     for fields, code, said in [
         ({"name": "lroa"}, "unknown-method", "Did you mean 'lora'?"),
         ({"name": "lora", "rnk": 3}, "unknown-key", "Did you mean 'rank'?"),
@@ -74,6 +75,6 @@ def test_a_part_of_a_recipe_is_checked_by_its_own_config() -> None:
         ({"name": "lora", "targets": 3}, "not-a-choice", "method.targets"),
     ]:
         with pytest.raises(UserError) as caught:
-            build(Part(**fields))
+            build(TABLE, Part(**fields))
         assert caught.value.code == code
         assert said in str(caught.value)

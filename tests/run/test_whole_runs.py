@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tunesmith.engine.sinks.jsonl import read
 from tunesmith.errors import UserError
 from tunesmith.run import load, merge
 from tunesmith.run.journey import free_folder, side_by_side
-from tunesmith.run.judge import forgotten
+from tunesmith.run.judge import Marks, compared
 from tunesmith.run.session import open_session
 from tunesmith.run.use import open_run
 
@@ -69,12 +70,20 @@ def test_a_finished_run_answers_from_python(material: Material, tmp_path: Path) 
         merge(run, tmp_path / "merged")
 
 
-def test_forgetting_is_the_change_a_token() -> None:
+def test_forgetting_is_the_change_a_token_and_survives_the_file() -> None:
     """(3 + 5 − 2 − 4) / (2 + 2) = 0.5 nats."""
-    before = {"retention_sums": {"nll": [2.0, 4.0], "tokens": [2.0, 2.0]}}
-    after = {"retention_sums": {"nll": [3.0, 5.0], "tokens": [2.0, 2.0]}}
-    assert forgotten(before, after)["value"] == pytest.approx(0.5)
-    assert forgotten({}, after) == {}
+
+    def marks(nll: list[float]) -> Marks:
+        sums = {"nll": nll, "tokens": [2.0, 2.0], "hits": [1.0, 0.0], "sources": [0, 0], "rows": [0, 1]}
+        first = Marks.from_dict({"sums": {"retention": sums}})
+        return Marks.from_dict(json.loads(json.dumps(first.as_dict())))
+
+    nll = compared(marks([2.0, 4.0]), marks([3.0, 5.0]))[0]
+    assert nll.metric == "nll"
+    assert nll.change is not None
+    assert nll.change.value == pytest.approx(0.5)
+    assert nll.verdict == "worse"
+    assert compared(Marks.from_dict({}), marks([3.0, 5.0]))[0].change is None
 
 
 def test_the_demo_takes_a_free_folder(tmp_path: Path) -> None:

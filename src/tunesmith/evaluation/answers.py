@@ -37,6 +37,15 @@ class AnswerReport:
     stopped: Estimate
     rows: Sequence[AnswerRow]
 
+    @classmethod
+    def of(cls, rows: Sequence[AnswerRow]) -> AnswerReport:
+        """The report of scored ``rows`` (at least one)."""
+        return cls(
+            scores={name: mean_interval([row.scores[name] for row in rows]) for name in rows[0].scores},
+            stopped=mean_interval([float(row.stopped) for row in rows]),
+            rows=rows,
+        )
+
     @property
     def exact_match(self) -> Estimate:
         """Share of answers equal to the reference after normalisation."""
@@ -78,9 +87,4 @@ def evaluate_answers(
         rows[finished.number] = AnswerRow(prompt.text, prompt.reference, text, finished.answer.stopped, scores)
         if on_progress is not None:
             on_progress(len(rows))
-    ordered = [rows[number] for number in range(len(prompts))]
-    return AnswerReport(
-        scores={name: mean_interval([row.scores[name] for row in ordered]) for name in metrics},
-        stopped=mean_interval([float(row.stopped) for row in ordered]),
-        rows=ordered,
-    )
+    return AnswerReport.of([rows[number] for number in range(len(prompts))])

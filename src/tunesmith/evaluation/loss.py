@@ -45,6 +45,17 @@ class Sums:
     sources: NDArray[np.int64]
     rows: NDArray[np.int64]
 
+    def as_dict(self) -> dict[str, list[float]]:
+        """The sums as JSON."""
+        return {name: values.tolist() for name, values in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Sequence[float]]) -> Sums:
+        """The inverse of :meth:`as_dict`."""
+        nll, tokens, hits = (np.array(value[name], dtype=np.float64) for name in ("nll", "tokens", "hits"))
+        sources, rows = (np.array(value[name], dtype=np.int64) for name in ("sources", "rows"))
+        return cls(nll, tokens, hits, sources, rows)
+
     def of_source(self, source: int) -> Sums:
         """The sequences of one data source."""
         chosen = self.sources == source

@@ -9,12 +9,12 @@ from typing import Any
 
 from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Prompt
-from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
-from tunesmith.evaluation.loss import LossReport, evaluate_loss
+from tunesmith.evaluation.answers import AnswerReport, AnswerRow, evaluate_answers
+from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_loss
+from tunesmith.evaluation.loss import LossReport, Sums, evaluate_loss
 from tunesmith.evaluation.retention import own_text
 from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
-from tunesmith.metrics.intervals import Estimate, ratio_interval
 from tunesmith.recipe import Recipe
 from tunesmith.run.session import Session, cache_folder
 
@@ -37,15 +37,43 @@ class Marks:
     retention: LossReport | None
 
     def as_dict(self) -> dict[str, Any]:
-        """``eval/before.json`` and ``eval/after.json``: ``{"task": {name: {value, low, high, n}}, "retention": …}``."""
+        """``eval/before.json`` and ``eval/after.json``: ``{"task": {name: {value, low, high, n}}, "retention": …}``.
+
+        ``sums`` and ``answers`` hold what every sequence and prompt gave, so that comparisons can be paired later.
+        """
         task = {**(self.task.metrics() if self.task else {}), **(self.answers.metrics() if self.answers else {})}
         kept = self.retention.metrics() if self.retention else {}
+        losses = {"task": self.task, "retention": self.retention}
         return {
             "task": {name: estimate.as_dict() for name, estimate in task.items()},
             "retention": {name: estimate.as_dict() for name, estimate in kept.items()},
             "answers": [row.as_dict() for row in self.answers.rows] if self.answers else [],
-            "retention_sums": _sums(self.retention),
+            "sums": {name: report.sums.as_dict() for name, report in losses.items() if report},
         }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Marks:
+        """The inverse of :meth:`as_dict`; an empty dictionary gives marks of nothing."""
+        losses = {name: LossReport.of(Sums.from_dict(sums)) for name, sums in value.get("sums", {}).items()}
+        rows = [AnswerRow(**row) for row in value.get("answers", ())]
+        return cls(losses.get("task"), AnswerReport.of(rows) if rows else None, losses.get("retention"))
+
+
+def compared(before: Marks, after: Marks) -> list[Comparison]:
+    """Every metric of ``after`` beside ``before``'s, its change paired by row where both answered the same rows."""
+    found: list[Comparison] = []
+    for what, first, second in (("task", before.task, after.task), ("retention", before.retention, after.retention)):
+        if second is not None:
+            found += compare_loss(what, first if _same_rows(first, second) else None, second)
+    if after.answers is not None:
+        asked = [row.prompt for row in after.answers.rows]
+        same = before.answers is not None and [row.prompt for row in before.answers.rows] == asked
+        found += compare_answers("answers", before.answers if same else None, after.answers)
+    return found
+
+
+def _same_rows(first: LossReport | None, second: LossReport) -> bool:
+    return first is not None and first.sums.tokens.tolist() == second.sums.tokens.tolist()
 
 
 def generator(session: Session, *, max_new_tokens: int | None = None, batch: int = 32) -> Generator:
@@ -97,26 +125,3 @@ def examine(session: Session, exam: Exam, *, emit: Sink = silent, words: str = "
         emit(Event("phase", 0, {"text": f"{words}: what it knew before"}))
         retention = evaluate_loss(session.policy, session.parts.objective, exam.retention, tokens_per_microbatch=tokens)
     return Marks(task, answers, retention)
-
-
-def forgotten(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Nats a token lost on retention text between two ``Marks.as_dict()``, with an interval paired by sequence.
-
-    Empty where nothing was asked before.
-    """
-    first, second = before.get("retention_sums") or {}, after.get("retention_sums") or {}
-    if not first or first["tokens"] != second.get("tokens"):
-        return {}
-    return paired_ratio(second["nll"], first["nll"], first["tokens"]).as_dict()
-
-
-def paired_ratio(after: Sequence[float], before: Sequence[float], tokens: Sequence[float]) -> Estimate:
-    """``Σ (after − before) / Σ tokens`` with an interval that redraws whole sequences."""
-    change = [new - old for new, old in zip(after, before, strict=True)]
-    return ratio_interval(change, tokens)
-
-
-def _sums(report: LossReport | None) -> dict[str, list[float]]:
-    if report is None:
-        return {}
-    return {"nll": report.sums.nll.tolist(), "tokens": report.sums.tokens.tolist()}

@@ -21,6 +21,7 @@ from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after
 from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
+from tunesmith.evaluation.comparison import as_dict
 from tunesmith.evaluation.loss import evaluate_loss
 from tunesmith.events import Event, Sink, fan_out
 from tunesmith.models import precision
@@ -29,7 +30,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, examine, forgotten, retention_examples
+from tunesmith.run.judge import Exam, Marks, compared, examine, retention_examples
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.rows import prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
@@ -224,11 +225,17 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
     elif progress.best_step != progress.step:
         stage.session.attached.load(stage.run.artifact)
     exam = exam or _exam(stage)
-    after = examine(stage.session, exam, emit=stage.emit, words="the tuned model").as_dict()
+    marks = examine(stage.session, exam, emit=stage.emit, words="the tuned model")
+    after, before = marks.as_dict(), stage.run.read("eval/before.json")
     stage.run.write("eval/after.json", after)
-    before = stage.run.read("eval/before.json")
+    changes = as_dict(compared(Marks.from_dict(before), marks))
     report = _report(stage, job, progress, finished=True)
-    report |= {"before": before.get("task", {}), "after": after["task"], "forgetting": forgotten(before, after)}
+    report |= {
+        "before": before.get("task", {}),
+        "after": after["task"],
+        "changes": changes,
+        "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
+    }
     stage.run.write("report.json", report)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
 

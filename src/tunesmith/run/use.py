@@ -13,12 +13,12 @@ from torch import nn
 from tunesmith.contracts.data import Message
 from tunesmith.contracts.method import Attached, Method
 from tunesmith.errors import GateFailed, UserError
+from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder
-from tunesmith.metrics.intervals import paired_difference
 from tunesmith.models.load import load_model
 from tunesmith.recipe import Part, Recipe
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import generator
+from tunesmith.run.judge import Marks, compared, generator
 from tunesmith.run.resolve import settled
 from tunesmith.run.session import Session, open_session
 
@@ -147,7 +147,7 @@ def _no_layout(session: Session) -> dict[str, Any]:
 
 
 def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
-    """Metrics of runs side by side, and each later run's difference to the first, paired by row where rows agree."""
+    """Metrics of runs side by side, and each later run's change against the first where both saw the same rows."""
     if len(runs) < 2:
         raise UserError("compare needs at least two runs", got=len(runs), code="too-few-runs")
     opened = [Run.open(path) for path in runs]
@@ -156,25 +156,20 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         if not marks:
             raise UserError(f"{run.folder} has no evaluation yet", hint="Finish it with --resume.", code="no-result")
     names = [str(run.folder) for run in opened]
-    differences: dict[str, dict[str, Any]] = {}
-    for name, marks in zip(names[1:], after[1:], strict=True):
-        differences[name] = _differences(after[0], marks)
+    results = [Marks.from_dict(value) for value in after]
     return {
         "first": names[0],
-        "runs": {name: marks["task"] for name, marks in zip(names, after, strict=True)},
-        "differences": differences,
+        "runs": {name: value["task"] for name, value in zip(names, after, strict=True)},
+        "differences": {
+            name: _changes(compared(results[0], later)) for name, later in zip(names[1:], results[1:], strict=True)
+        },
     }
 
 
-def _differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    paired = [row["prompt"] for row in first["answers"]] == [row["prompt"] for row in second["answers"]]
-    result: dict[str, Any] = {}
-    for metric, estimate in first["task"].items():
-        if metric not in second["task"]:
-            continue
-        if paired and first["answers"] and metric in first["answers"][0]["scores"]:
-            scores = [[row["scores"][metric] for row in marks["answers"]] for marks in (second, first)]
-            result[metric] = paired_difference(*scores).as_dict()
-        else:
-            result[metric] = {"value": second["task"][metric]["value"] - estimate["value"], "low": None, "high": None}
-    return result
+def _changes(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Change by metric; where the rows differ there is no paired change, and None says so."""
+    return {
+        f"{item.what} {item.metric}": None if item.change is None else item.change.as_dict()
+        for item in comparisons
+        if item.metric != "perplexity"
+    }
