@@ -1,5 +1,5 @@
 # The commands of this project. Each does all its set-up: a fresh machine needs only Python 3.11 or newer, git and make.
-.PHONY: demo test slow check docs bench clean
+.PHONY: demo test slow peers check docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,8 @@ test: $(VENV)/dev.stamp  ## the default tests
 
 slow: $(VENV)/dev.stamp  ## the tests that take longer than a few seconds
 	$(BIN)/python -m pytest -m slow
+
+peers: $(VENV)/peers.stamp  ## install what the tests and benchmarks against TRL need
 
 check: $(VENV)/dev.stamp  ## style, types, layers, budgets, docs up to date
 	$(BIN)/ruff check .
