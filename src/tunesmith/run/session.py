@@ -71,8 +71,10 @@ class Language:
         return cls(tokenizer, encoder)
 
 
-def open_session(recipe: Recipe, language: Language | None = None, *, emit: Sink = silent) -> Session:
-    """Load and attach everything ``recipe`` names."""
+def open_session(
+    recipe: Recipe, language: Language | None = None, *, emit: Sink = silent, masters: bool = True
+) -> Session:
+    """Load and attach everything ``recipe`` names; without ``masters`` it can be used, not trained, for less memory."""
     chosen = parts(recipe)
     language = language or Language.of(recipe)
     if recipe.model.threads is not None:
@@ -91,7 +93,7 @@ def open_session(recipe: Recipe, language: Language | None = None, *, emit: Sink
         raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
     torch.manual_seed(derive(recipe.seed, "attach"))
     attached = chosen.method.attach(model)
-    weights = Weights(attached.groups())
+    weights = Weights(attached.groups() if masters else [])
     model.to(dtype)
     weights.bind()
     if recipe.model.checkpointing == "on":

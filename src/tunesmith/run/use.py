@@ -31,7 +31,7 @@ def open_run(run: Run | str | Path, *, dtype: str | None = None) -> Session:
     run = run if isinstance(run, Run) else Run.open(run)
     recipe = run.recipe if dtype is None else settled(run.recipe, "model", dtype=dtype)
     artifact = run.artifact
-    session = open_session(recipe)
+    session = open_session(recipe, masters=False)
     session.attached.load(artifact)
     session.policy.eval()
     return session
@@ -41,7 +41,7 @@ def open_any(name: str | Path) -> Session:
     """A run folder, or a base model (folder, hub id, ``embedded``) as it is."""
     if (Path(name) / "recipe.yaml").is_file():
         return open_run(name)
-    session = open_session(Recipe(model={"base": str(name)}, method=Part(name="full")))
+    session = open_session(Recipe(model={"base": str(name)}, method=Part(name="full")), masters=False)
     session.policy.eval()
     return session
 
