@@ -29,9 +29,8 @@ def _proofs(proofs: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print("\n[bold]Proved before the first step[/]")
     for proof in proofs:
         mark = "[green]✓[/]" if proof["passed"] else "[red]✗[/]"
-        console.print(
-            f"  {mark} {escape(proof['name'])}  [dim]{shown(proof['measured'])}, bound {shown(proof['bound'])}[/]"
-        )
+        numbers = f"{shown(proof['measured'])}, bound {shown(proof['bound'])}"
+        console.print(f"  {mark} {escape(proof['why'])}  [dim]({escape(proof['name'])}: {numbers})[/]")
 
 
 def _table(title: str, before: Mapping[str, Any], after: Mapping[str, Any], console: Console) -> None:
