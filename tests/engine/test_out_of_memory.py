@@ -48,7 +48,7 @@ def test_the_replayed_run_is_the_one_with_smaller_pieces(spare: int, dtype: torc
     assert curve == wanted
     assert equal(weights, other)
     told = [note for note in record(disturbed).notes if "out of memory" in note]
-    assert told == [f"out of memory at {BUDGET} tokens; replaying the update with {BUDGET // 2}"]
+    assert told == [f"out of memory at {BUDGET} tokens; replaying the update with {BUDGET // 2} tokens at once"]
 
 
 def test_the_curve_is_that_of_the_large_pieces(tmp_path: Path) -> None:
@@ -71,3 +71,30 @@ def test_one_row_too_many_is_the_users_to_solve(tmp_path: Path) -> None:
         fit(made, Progress())
     assert caught.value.code == "out-of-memory"
     assert "max_tokens" in str(caught.value)
+
+
+def test_memory_is_freed_another_way_before_the_user_is_asked(tmp_path: Path) -> None:
+    """One row does not fit until activations are recomputed; then the run is the undisturbed one, bit for bit."""
+    rows = examples(8)
+    longest = max(map(len, rows))
+    cramped = job(
+        tmp_path / "a",
+        steps=2,
+        feed=Rows(rows, 8),
+        microbatch_tokens=longest,
+        wrap=lambda policy: Cramped(policy, longest - 1, 0),
+    )
+    asked: list[int] = []
+
+    def relieve() -> bool:
+        asked.append(1)
+        cramped.policy.room = longest
+        return True
+
+    cramped.relieve = relieve
+    curve, weights = run(cramped)
+    wanted, other = run(job(tmp_path / "b", steps=2, feed=Rows(rows, 8), microbatch_tokens=longest))
+    assert asked == [1]
+    assert curve == wanted
+    assert equal(weights, other)
+    assert "recomputing activations" in record(cramped).notes[0]

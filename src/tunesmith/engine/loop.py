@@ -56,6 +56,8 @@ class Job:
     workers: Workers = field(default_factory=Workers)
     emit: Sink = silent
     evaluate: Evaluate | None = None
+    relieve: Callable[[], bool] | None = None
+    """Called when even the smallest micro-batch does not fit: frees memory another way, or says False."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _add_up(job: Job, loss: float) -> float:
 
 def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> int:
     longest = max(map(len, examples))
-    if job.workers.world > 1 or budget <= longest:
+    smallest = budget <= longest
+    if job.workers.world > 1 or (smallest and not (job.relieve is not None and job.relieve())):
         raise UserError(
             f"out of memory in update {step + 1}, even with {budget} tokens at once",
             hint="Lower train.tokens_per_microbatch or data.max_tokens, or set model.checkpointing: on. "
@@ -166,7 +169,8 @@ def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> i
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     smaller = max(longest, budget // 2)
-    job.emit(Event("note", step, {"text": f"out of memory at {budget} tokens; replaying the update with {smaller}"}))
+    how = "recomputing activations" if smallest else f"{smaller} tokens at once"
+    job.emit(Event("note", step, {"text": f"out of memory at {budget} tokens; replaying the update with {how}"}))
     job.microbatch_tokens = smaller
     return smaller
 

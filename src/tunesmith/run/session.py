@@ -40,6 +40,16 @@ class Session:
     attached: Attached
     weights: Weights
     device: str
+    may_recompute: bool = False
+    """Whether activation checkpointing is off and may be switched on when memory forces it."""
+
+    def recompute(self) -> bool:
+        """Switch activation checkpointing on, once, where the recipe leaves it to us; whether that was done."""
+        if not self.may_recompute:
+            return False
+        self.may_recompute = False
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+        return True
 
     @property
     def model(self) -> Any:
@@ -98,6 +108,7 @@ def open_session(
     weights.bind()
     if recipe.model.checkpointing == "on":
         model.activation_checkpointing_enable({"use_reentrant": False})
+    may_recompute = recipe.model.checkpointing == "auto"
     policy = CausalPolicy(model, driver)
     tokens = recipe.train.tokens_per_microbatch
     if tokens == "auto":
@@ -114,12 +125,13 @@ def open_session(
         dtype=str(dtype).removeprefix("torch."),
         driver=driver,
         threads=torch.get_num_threads(),
-        checkpointing="on" if recipe.model.checkpointing == "on" else "off",
     )
     recipe = settled(recipe, "train", tokens_per_microbatch=tokens)
     text = f"{driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
     emit(Event("phase", 0, {"text": text}))
-    return Session(recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device)
+    return Session(
+        recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device, may_recompute
+    )
 
 
 def _fit_vocabulary(model: Any, language: Language, recipe: Recipe) -> None:

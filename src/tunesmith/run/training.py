@@ -157,6 +157,7 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         workers=stage.workers,
         emit=stage.emit,
         evaluate=_validation(stage),
+        relieve=session.recompute,
     )
     found = checkpoint.newest(stage.run.checkpoints) if resume else None
     if found is None:
