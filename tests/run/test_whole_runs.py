@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from running import LORA, Material, go
 
 from tunesmith.engine.sinks.jsonl import read
 from tunesmith.errors import UserError
-from tunesmith.run import load, merge
+from tunesmith.recipe import Recipe
+from tunesmith.recipe.schema import EarlyStopping
+from tunesmith.run import Run, chat, load, merge, train
 from tunesmith.run.journey import free_folder, side_by_side
 from tunesmith.run.judge import Marks, compared
 
@@ -90,3 +93,72 @@ def test_questions_stand_side_by_side() -> None:
     row = {"prompt": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n", "reference": "so"}
     (only,) = side_by_side([{**row, "answer": "a"}], [{**row, "answer": "b"}])
     assert only == {"question": "Why?", "wanted": "so", "before": "a", "after": "b"}
+
+
+def changed(recipe: Recipe, section: str, **values: object) -> Recipe:
+    return recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=values)})
+
+
+def test_an_unproven_run_is_proven_on_resuming(material: Material, tmp_path: Path) -> None:
+    """Stopped during the proofs: going on without them would train unproven."""
+    recipe = material.recipe(method=LORA, steps=2)
+    run = go(recipe, tmp_path / "run")
+    assert not run.proven
+    again = train(recipe, out=tmp_path / "run", resume=True)
+    assert again.proven
+    assert len(again.read("proof.json")["proofs"]) >= 10
+
+
+def test_a_folder_is_one_process_s(material: Material, tmp_path: Path) -> None:
+    with Run(tmp_path / "run").lock(), pytest.raises(UserError) as raised:
+        go(material.recipe(steps=1), tmp_path / "run")
+    assert raised.value.code == "run-busy"
+    assert go(material.recipe(steps=1), tmp_path / "run").report.finished
+
+
+def test_a_start_that_left_nothing_can_be_started_again(material: Material, tmp_path: Path) -> None:
+    run = go(material.recipe(steps=1), tmp_path / "run")
+    for name in ("checkpoints", "model"):
+        shutil.rmtree(run.folder / name)
+    assert go(material.recipe(steps=2), tmp_path / "run").report.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"early_stopping": EarlyStopping(metric="foo")}, "unknown-metric"),
+        ({"optimizer": "adamq"}, "unknown-optimizer"),
+    ],
+)
+def test_what_training_needs_is_checked_before_the_model_loads(
+    material: Material, tmp_path: Path, options: dict[str, object], code: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        go(material.recipe(steps=1, **options), tmp_path / "run")
+    assert raised.value.code == code
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_of_the_exam_are_checked_before_anything_else(material: Material, tmp_path: Path) -> None:
+    recipe = material.recipe(steps=1)
+    with pytest.raises(UserError, match="retention"):
+        go(recipe.model_copy(update={"retention": ["nope.txt"]}), tmp_path / "a")
+    with pytest.raises(UserError, match="suite"):
+        go(changed(recipe, "evaluate", suites=["nope.yaml"]), tmp_path / "b")
+
+
+def test_the_recipe_s_suites_are_measured(material: Material, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\ntasks:\n  - {name: t, rows: [{text: The river is called Anna.}], metric: perplexity}\n")
+    run = go(changed(material.recipe(steps=1), "evaluate", suites=[str(path)]), tmp_path / "run")
+    (suite,) = run.report.suites
+    assert suite["metrics"]["t"]["value"] > 1
+    assert run.read("eval/suite-s.json")["metrics"] == suite["metrics"]
+
+
+def test_a_mistyped_run_is_no_hub_id(material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="Did you mean 'runs/mine'") as raised:
+        chat("runs/mime")
+    assert raised.value.code == "not-a-run"

@@ -38,16 +38,21 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainConfig], Optimizer]] 
 }
 
 
-def build(weights: Weights, config: TrainConfig) -> Optimizer:
-    """The recipe's optimizer over ``weights``; decay is left off vectors (biases, norms) and where a group says so."""
-    if config.optimizer not in OPTIMIZERS:
+def check(name: str) -> None:
+    """A ``UserError`` where no optimizer has this name."""
+    if name not in OPTIMIZERS:
         raise UserError(
             "unknown optimizer in train.optimizer",
-            got=f"'{config.optimizer}'",
+            got=f"'{name}'",
             allowed=sorted(OPTIMIZERS),
-            hint=did_you_mean(config.optimizer, OPTIMIZERS),
+            hint=did_you_mean(name, OPTIMIZERS),
             code="unknown-optimizer",
         )
+
+
+def build(weights: Weights, config: TrainConfig) -> Optimizer:
+    """The recipe's optimizer over ``weights``; decay is left off vectors (biases, norms) and where a group says so."""
+    check(config.optimizer)
     groups: list[dict[str, Any]] = []
     for group in weights.groups:
         named = [(name, weights.values[name]) for name in group.parameters]

@@ -31,7 +31,8 @@ def folder_of(base: str) -> str:
                 code="not-a-model-folder",
             )
         return str(path)
-    if path.is_absolute() or base.startswith((".", "~")) or base.count("/") != 1:
+    local = path.is_absolute() or base.startswith((".", "~")) or path.parent.is_dir()
+    if local or base.count("/") != 1:
         raise UserError(
             f"no model folder at {base}",
             allowed="a transformers model folder, a hub id such as owner/name, or 'embedded'",

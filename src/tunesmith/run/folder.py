@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tunesmith.errors import UserError
-from tunesmith.files import recover, write_json, write_text
+from tunesmith.files import disk_errors, recover, write_json, write_text
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import dump
 
@@ -63,6 +63,40 @@ class Run:
         )
 
     @property
+    def proven(self) -> bool:
+        """Whether the proofs ran and all passed."""
+        proofs = self.read("proof.json").get("proofs", [])
+        return bool(proofs) and all(proof["passed"] for proof in proofs)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it is worth keeping: a checkpoint or a result."""
+        return any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints"))
+
+    def lock(self) -> IO[str]:
+        """Keep other processes out of the folder until the returned file is closed (or this process ends)."""
+        import fcntl
+
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise UserError(
+                f"another process is training into {self.folder}",
+                hint="Wait for it, stop it, or choose another folder with --out.",
+                code="run-busy",
+            ) from error
+        return file
+
+    def clear(self) -> None:
+        """Forget a start that left nothing worth keeping."""
+        for name in ("recipe.yaml", ASKED, "events.jsonl", "proof.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @property
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
         return self.folder / "checkpoints"
@@ -75,7 +109,14 @@ class Run:
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder, or an empty dictionary where it does not exist (yet)."""
         path = self.folder / name
-        return json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            return json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged: {error}",
+                hint="Remove it; a finished run writes it again with --resume.",
+                code="damaged-file",
+            ) from error
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file of the folder, whole."""
@@ -144,6 +185,9 @@ def create(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Run:
             hint="Start it without --resume, or name its folder with --out.",
             code="nothing-to-resume",
         )
+    if started and not resume and not Run(folder).begun:
+        Run(folder).clear()
+        started = False
     if started and not resume:
         raise UserError(
             f"{folder} already holds a run",

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Prompt
+from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, AnswerRow, evaluate_answers
 from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_loss
 from tunesmith.evaluation.loss import LossReport, Sums, evaluate_loss
@@ -17,6 +18,8 @@ from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
 from tunesmith.recipe import Recipe
 from tunesmith.run.session import Session, cache_folder
+
+TEXT_FILES = (".txt", ".md", ".text")
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,27 @@ def retention_examples(session: Session, *, emit: Sink = silent) -> list[Example
     return from_files(session, recipe)
 
 
+def retention_files(recipe: Recipe) -> list[Path]:
+    """The recipe's retention files, checked to be readable text."""
+    files = [Path(name).expanduser() for name in recipe.retention] if isinstance(recipe.retention, list) else []
+    for file in files:
+        if not file.is_file() or file.suffix.lower() not in TEXT_FILES:
+            raise UserError(
+                "a retention file is no text file",
+                got=str(file),
+                allowed=f"existing files ending in {', '.join(TEXT_FILES)}; auto; none",
+                code="bad-retention",
+            )
+    return files
+
+
 def from_files(session: Session, recipe: Recipe, *, limit: int = 200) -> list[Example]:
     """Plain text of the recipe's retention files, in pieces of at most 256 tokens."""
     import numpy as np
 
     examples: list[Example] = []
-    for name in recipe.retention:
-        text = Path(name).expanduser().read_text(encoding="utf-8")
+    for name in retention_files(recipe):
+        text = name.read_text(encoding="utf-8")
         for encoding in session.encoder.text(text, max_tokens=256):
             ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=bool)
             examples.append(Example(ids, trained, len(examples)))

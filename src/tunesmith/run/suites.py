@@ -36,9 +36,18 @@ def evaluate(run_or_model: Run | str | Path, *, suite: str | Path) -> dict[str, 
 
     Returns ``{model, suite, metrics: {task: {value, low, high, n}}, passed, failed, answers: {task: rows}}``.
     """
-    tasks = embedded_suite() if str(suite) == EMBEDDED_SUITE else load_suite(Path(suite))
+    tasks = tasks_of(suite)
     name = run_or_model.folder if isinstance(run_or_model, Run) else run_or_model
-    session = open_any(name)
+    return {"model": str(name), **measure(open_any(name), tasks)}
+
+
+def tasks_of(suite: str | Path) -> Suite:
+    """A suite file, or the embedded one by its name; a ``UserError`` where it cannot be read."""
+    return embedded_suite() if str(suite) == EMBEDDED_SUITE else load_suite(Path(suite))
+
+
+def measure(session: Session, tasks: Suite) -> dict[str, Any]:
+    """``{suite, metrics, passed, failed, answers}`` of a session's model."""
     result = run_suite(
         tasks,
         read=_rows,
@@ -48,7 +57,7 @@ def evaluate(run_or_model: Run | str | Path, *, suite: str | Path) -> dict[str, 
     answers = {
         one.task.name: [row.as_dict() for row in one.answers.rows] for one in result.results if one.answers is not None
     }
-    return {"model": str(name), **result.as_dict(), "answers": answers}
+    return {**result.as_dict(), "answers": answers}
 
 
 def embedded_suite() -> Suite:

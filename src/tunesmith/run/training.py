@@ -28,9 +28,10 @@ from tunesmith.models import precision
 from tunesmith.models.flops import update_flops
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
+from tunesmith.run import suites
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, Marks, compared, examine, retention_examples
+from tunesmith.run.judge import Exam, Marks, compared, examine, retention_examples, retention_files
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.rows import prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
@@ -57,13 +58,17 @@ def train(
 ) -> Run:
     """Train ``recipe`` into a run folder. A failed proof raises ``GateFailed``, bad input ``UserError``."""
     parts(recipe)
+    for suite in recipe.evaluate.suites:
+        suites.tasks_of(suite)
+    retention_files(recipe)
     run = folders.create(recipe, out, resume=resume)
     if resume:
         recipe = run.same_recipe(recipe)
     workers = join()
+    lock = run.lock() if workers.first else None
     try:
         stage = _open(recipe, run, workers, sinks)
-        if recipe.proofs == "start" and not switch_proofs_off and not resume:
+        if recipe.proofs == "start" and not switch_proofs_off and not run.proven:
             _prove(stage)
         # an adapter can be switched off to measure the base at the end, so that training starts at once
         exam = _exam(stage) if stage.session.attached.artifact == "model" else None
@@ -77,6 +82,8 @@ def train(
         workers.wait()
     finally:
         workers.close()
+        if lock is not None:
+            lock.close()
     return run
 
 
@@ -237,8 +244,21 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
         "changes": changes,
         "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
     }
+    if stage.session.recipe.evaluate.suites:
+        report["suites"] = _suites(stage)
     stage.run.write("report.json", report)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
+
+
+def _suites(stage: Stage) -> list[dict[str, Any]]:
+    """The recipe's suite files on the tuned model; whole answers go to ``eval/``, what is reported stays short."""
+    found = []
+    for name in stage.session.recipe.evaluate.suites:
+        stage.emit(Event("phase", 0, {"text": f"the tuned model: suite {name}"}))
+        result = suites.measure(stage.session, suites.tasks_of(name))
+        stage.run.write(f"eval/suite-{result['suite']}.json", result)
+        found.append({key: value for key, value in result.items() if key != "answers"})
+    return found
 
 
 def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from tunesmith.contracts.data import Message
 from tunesmith.contracts.method import Attached, Method
-from tunesmith.errors import GateFailed, UserError
+from tunesmith.errors import GateFailed, UserError, did_you_mean
 from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder
 from tunesmith.models.load import load_model
@@ -24,6 +24,8 @@ from tunesmith.run.session import Session, open_session
 
 MERGE_BOUND = 1e-4
 """Largest logit difference of a merged model, relative to the largest logit, in float32 (rounding of one addition)."""
+SAVED_BOUND = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
+"""The same for the written model, whose weights are rounded to the base's stored format."""
 
 
 def open_run(run: Run | str | Path, *, dtype: str | None = None) -> Session:
@@ -41,6 +43,13 @@ def open_any(name: str | Path) -> Session:
     """A run folder, or a base model (folder, hub id, ``embedded``) as it is."""
     if (Path(name) / "recipe.yaml").is_file():
         return open_run(name)
+    if "/" in str(name) and Path(name).parent.is_dir() and not Path(name).exists():
+        raise UserError(
+            f"no run or model folder at {name}",
+            allowed="a run folder, a model folder, a hub id, or 'embedded'",
+            hint=did_you_mean(str(name), [str(path) for path in Path(name).parent.iterdir()]),
+            code="not-a-run",
+        )
     session = open_session(Recipe(model={"base": str(name)}, method=Part(name="full")), masters=False)
     session.policy.eval()
     return session
@@ -127,12 +136,19 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
     with torch.no_grad():
         again: Any = load_model(str(folder), dtype=torch.float32)
         saved = float((again(input_ids=ids[None]).logits - adapted).abs().max() / adapted.abs().max())
+    dtype = str(stored).removeprefix("torch.")
+    if not saved <= SAVED_BOUND[dtype]:
+        raise GateFailed(
+            f"the model written to {folder} differs by {saved:.1e} (bound {SAVED_BOUND[dtype]:.0e} for {dtype}); "
+            "do not use it"
+        )
     return {
         "out": str(folder),
         "difference": difference,
         "bound": MERGE_BOUND,
         "saved_difference": saved,
-        "dtype": str(stored).removeprefix("torch."),
+        "saved_bound": SAVED_BOUND[dtype],
+        "dtype": dtype,
     }
 
 
