@@ -82,3 +82,12 @@ def test_intervals_cover_the_truth_in_about_95_of_100_cases(statistic: str) -> N
             found, truth = ratio_interval(tokens * rng.normal(1.5, 0.4, 100), tokens, seed=trial), 1.5
         covered += found.low <= truth <= found.high
     assert 0.93 <= covered / 1500 <= 0.97
+
+
+def test_a_unanimous_proportion_has_wilson_s_interval() -> None:
+    """0 of 40: the upper bound is z²/(n + z²) with z = 1.96, that is 3.8415/43.8415."""
+    none, everything = mean_interval([0.0] * 40), mean_interval([1.0] * 40)
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(3.8415 / 43.8415, rel=1e-4)
+    assert (everything.value, everything.high) == (1.0, 1.0)
+    assert everything.low == pytest.approx(1 - 3.8415 / 43.8415, rel=1e-4)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,9 +41,22 @@ class Estimate:
 
 
 def mean_interval(values: ArrayLike, *, seed: int = 0, level: float = 0.95) -> Estimate:
-    """The mean of ``values [n]``. Raises ``ValueError`` where there are none."""
+    """The mean of ``values [n]``. Raises ``ValueError`` where there are none.
+
+    Where every value is equal and 0 or 1 (nothing, or everything, was right) redrawing shows no spread at all; there
+    the interval is Wilson's for a proportion (1927).
+    """
     values = np.asarray(values, dtype=np.float64)
+    if len(values) and values.min() == values.max() and values[0] in (0.0, 1.0):
+        return _unanimous(float(values[0]), len(values), level)
     return ratio_interval(values, np.ones_like(values), seed=seed, level=level)
+
+
+def _unanimous(value: float, count: int, level: float) -> Estimate:
+    """Wilson's interval for 0 or ``count`` successes: its inner bound is ``z² / (count + z²)`` away from ``value``."""
+    square = NormalDist().inv_cdf(0.5 + level / 2) ** 2
+    away = square / (count + square)
+    return Estimate(value, max(0.0, value - away), min(1.0, value + away), count)
 
 
 def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int = 0, level: float = 0.95) -> Estimate:
@@ -66,7 +80,8 @@ def paired_difference(before: ArrayLike, after: ArrayLike, *, seed: int = 0, lev
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"pairs need equally many values, got {first.shape} and {second.shape}")
-    return mean_interval(second - first, seed=seed, level=level)
+    change = second - first
+    return ratio_interval(change, np.ones_like(change), seed=seed, level=level)
 
 
 def _resampled(top: NDArray[np.float64], bottom: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
