@@ -227,8 +227,14 @@ def ship(folder: Path, model: Path, table: list[Row]) -> None:
 
 
 def thinned(lines: list[str]) -> list[str]:
-    """The log of the growth without nine in ten of its steps."""
-    return [line for line in lines if (event := json.loads(line))["kind"] != "step" or event["step"] % 10 == 0]
+    """The numbers of the growth's log, every tenth step."""
+    numbers = {"start", "evaluation", "end"}
+    events = [(json.loads(line), line) for line in lines]
+    return [
+        line
+        for event, line in events
+        if event["kind"] in numbers or (event["kind"] == "step" and event["step"] % 10 == 0)
+    ]
 
 
 if __name__ == "__main__":
