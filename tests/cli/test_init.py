@@ -87,3 +87,15 @@ def test_a_file_that_cannot_be_read_is_named(
     assert said.json["error"]["code"] == code
     assert words in said.err
     assert not (tmp_path / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(("settings", "template"), [("{}", "plain"), ('{"chat_template": "x"}', "auto")])
+def test_a_base_without_a_template_gets_a_plain_one(
+    call: Tunesmith, tmp_path: Path, settings: str, template: str
+) -> None:
+    rows(tmp_path / "mine.jsonl", {"instruction": "q", "output": "a"}, {"instruction": "r", "output": "b"})
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "tokenizer_config.json").write_text(settings)
+    assert call("init", "mine.jsonl", "--model", base).code == 0
+    assert Recipe.load(tmp_path / "recipe.yaml").data.template == template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ def starter(data: str, recipe: Path, base: str, columns: Mapping[str, str]) -> S
         "model.base": _relative(base, recipe),
         "data.train": [{"path": _relative(data, recipe), "format": found.format.name, **mapped}],
         "data.validation": 0.1,
+        **_template(base),
         "data.max_tokens": 512,
         "method": {"name": "lora", "rank": 16, "alpha": 32},
         "objective": {"name": "pretrain"} if plain_text else {"name": "sft", "train_on": "answers"},
@@ -92,6 +94,15 @@ def _look(data: str, columns: Mapping[str, str]) -> tuple[Recognised, int | None
         rows, sample = open_source(data, unit="paragraphs").rows(), []
     count = len(sample) + sum(1 for _ in islice(rows, MANY_ROWS))
     return found, None if count >= MANY_ROWS else count
+
+
+def _template(base: str) -> dict[str, str]:
+    """``plain`` for a local base without a chat template of its own; nothing where it has one or cannot be seen."""
+    folder = Path(base).expanduser()
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file() or (folder / "chat_template.jinja").is_file():
+        return {}
+    return {} if "chat_template" in json.loads(settings.read_text(encoding="utf-8")) else {"data.template": "plain"}
 
 
 def _relative(path: str, recipe: Path) -> str:
