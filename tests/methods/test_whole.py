@@ -142,3 +142,19 @@ def test_the_saved_dtype_is_the_models(tmp_path: Path) -> None:
     loaded = type(model).from_pretrained(tmp_path, dtype="auto")
     assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "gemma3"])
+def test_loading_makes_no_second_model(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors go from the file into place, bit for bit."""
+    attached = Full().attach(tiny(family))
+    values = {name: value.detach() + 0.5 for name, value in attached.trained.items()}
+    attached.save(tmp_path, values)
+
+    def second(*_: Any, **__: Any) -> None:
+        raise AssertionError("a second model was made")
+
+    monkeypatch.setattr(type(attached.model), "from_pretrained", second)
+    attached.load(tmp_path)
+    for name, value in attached.trained.items():
+        assert torch.equal(value, values[name])

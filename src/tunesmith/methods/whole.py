@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from tunesmith.contracts.method import Group
@@ -55,7 +56,13 @@ class AttachedWhole:
         model.save_pretrained(folder, state_dict=state)
 
     def load(self, folder: Path) -> None:
-        """Read a transformers folder of the same architecture; ``UserError`` (``model-mismatch``) unless all lands."""
+        """Read a transformers folder of the same architecture; ``UserError`` (``model-mismatch``) unless all lands.
+
+        Tensors are streamed into place where the files name them as the model does (a second copy of the model is made
+        only for architectures whose files have other names).
+        """
+        if _streamed(self.model, folder):
+            return
         model: Any = self.model
         stored, report = type(model).from_pretrained(
             folder,
@@ -81,6 +88,27 @@ class AttachedWhole:
     def merge(self) -> nn.Module:
         """The model as it is."""
         return self.model
+
+
+def _streamed(model: nn.Module, folder: Path) -> bool:
+    """Copy the folder's safetensors into ``model`` one by one; False, nothing changed, where names or shapes differ."""
+    own = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        if any(name not in own or tuple(own[name].shape) != shape for name, shape in shapes.items()):
+            return False
+        found |= dict.fromkeys(shapes, file)
+    stored = {id(own[name]) for name in found}
+    if any(id(parameter) not in stored for parameter in model.parameters()):
+        return False
+    with torch.no_grad():
+        for file in sorted(set(found.values())):
+            with safe_open(file, framework="pt") as tensors:
+                for name in (name for name, place in found.items() if place == file):
+                    own[name].copy_(tensors.get_tensor(name))
+    return True
 
 
 _PROBLEMS = {

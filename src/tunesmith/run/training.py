@@ -170,6 +170,7 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
     if found is None:
         if resume and stage.workers.first:
             cut_after(stage.run.events, 0)
+            stage.emit(Event("note", 0, {"text": "no checkpoint was saved yet: starting at update 1"}))
         return job, Progress()
     checkpoint.restore(found.path, session.weights, job.optimizer)
     if stage.workers.first:
