@@ -7,12 +7,14 @@ runs/<name>/  recipe.yaml (resolved)  environment.json  ledger.json  proof.json 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import UserError
 from tunesmith.files import disk_errors, recover, write_json, write_text
@@ -73,23 +75,25 @@ class Run:
         """Whether anything of it is worth keeping: a checkpoint or a result."""
         return any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints"))
 
-    def lock(self) -> IO[str]:
-        """Keep other processes out of the folder until the returned file is closed (or this process ends)."""
+    def lock(self) -> ExitStack:
+        """Keep other processes out of the folder until the returned stack is closed (or this process ends)."""
         import fcntl
 
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / ".lock").open("w")
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        held = ExitStack()
+        held.callback(os.close, descriptor)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.close()
+            held.close()
             raise UserError(
                 f"another process is training into {self.folder}",
                 hint="Wait for it, stop it, or choose another folder with --out.",
                 code="run-busy",
             ) from error
-        return file
+        return held
 
     def clear(self) -> None:
         """Forget a start that left nothing worth keeping."""
