@@ -6,7 +6,6 @@ a hub id.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,6 @@ def load_tokenizer(base: str) -> Any:
 
     with _Told(base):
         return AutoTokenizer.from_pretrained(folder_of(base))
-
-
-def layers_of(base: str) -> dict[str, Any]:
-    """``config.json`` of a local base as a dictionary (empty for a hub id): for planning without loading."""
-    path = Path(folder_of(base)) / "config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 class _Told:

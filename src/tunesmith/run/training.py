@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tunesmith.contracts.batch import Feed
+from tunesmith.contracts.batch import Example, Feed
 from tunesmith.data.loader import SequenceFeed, TokenFeed
 from tunesmith.data.prepare import Prepared
 from tunesmith.engine import checkpoint, optimizers
@@ -46,6 +47,11 @@ class Stage:
     prepared: Prepared
     workers: Workers
     emit: Sink
+
+    @cached_property
+    def validation(self) -> list[Example]:
+        """The held-out sequences, read from the store once."""
+        return list(self.prepared.validation)
 
 
 def train(
@@ -131,7 +137,7 @@ def _prove(stage: Stage) -> None:
 def _exam(stage: Stage) -> Exam:
     """The rows of the exam, and the base's marks where they are wanted (the method is off, or not yet trained)."""
     exam = Exam(
-        validation=list(stage.prepared.validation),
+        validation=stage.validation,
         prompts=prompts_of(stage.session, stage.prepared),
         retention=retention_examples(stage.session, emit=stage.emit),
     )
@@ -185,7 +191,7 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
 def _validation(stage: Stage) -> Any:
     if len(stage.prepared.validation) == 0:
         return None
-    session, rows = stage.session, list(stage.prepared.validation)
+    session, rows = stage.session, stage.validation
 
     def evaluate(_: int) -> Mapping[str, float]:
         report = evaluate_loss(
