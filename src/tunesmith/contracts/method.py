@@ -24,6 +24,14 @@ class Group:
     """whether weight decay applies"""
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Which update is being made: number ``step`` (from 1) of ``steps``."""
+
+    step: int
+    steps: int
+
+
 class Attached(Protocol):
     """A method put on a model.
 
@@ -44,6 +52,26 @@ class Attached(Protocol):
         """Within it the model answers as the untouched base (not possible for ``model`` artifacts: a no-op there)."""
         ...
 
+    def penalty(self) -> torch.Tensor | None:
+        """A scalar added to the loss once an *update* (not a micro-batch), differentiable; None where there is none."""
+        ...
+
+    def before_step(self, moment: Moment, values: Mapping[str, torch.Tensor]) -> None:
+        """Look at the update's clipped gradients (``values[name].grad``) before the optimizer uses them."""
+        ...
+
+    def after_step(self, moment: Moment, values: Mapping[str, torch.Tensor]) -> None:
+        """Change trained values after the optimizer's step (prune, project), in place."""
+        ...
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """What a resumed run needs besides trained values; empty for most methods."""
+        ...
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take back what ``state`` gave."""
+        ...
+
     def save(self, folder: Path, values: Mapping[str, torch.Tensor]) -> None:
         """Write what was trained into ``folder`` (a PEFT adapter folder, or a transformers model folder)."""
         ...
@@ -62,6 +90,9 @@ class Method(Protocol):
 
     paper: ClassVar[str]
 
-    def attach(self, model: nn.Module) -> Attached:
-        """Freeze what is frozen, insert what is inserted; a ``UserError`` where the method does not fit the model."""
+    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> Attached:
+        """Freeze what is frozen, insert what is inserted; a ``UserError`` where the method does not fit the model.
+
+        ``heads`` are paths of modules that are new to this model (a classifier): every method trains and stores them.
+        """
         ...

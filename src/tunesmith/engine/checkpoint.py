@@ -1,8 +1,8 @@
 """Checkpoints that are whole or not there, verified by checksum before they are trusted.
 
-``checkpoints/step-000200/`` holds ``weights.safetensors`` (float32 masters), ``optimizer.safetensors`` and
-``progress.json`` (where the run stands, and the checksums of the two). Random state is not stored: it is a function of
-the step (see ``seed``).
+``checkpoints/step-000200/`` holds ``weights.safetensors`` (float32 masters), ``optimizer.safetensors``,
+``method.safetensors`` (what the method itself remembers) and ``progress.json`` (where the run stands, and checksums).
+Random state is not stored: it is a function of the step (see ``seed``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tunesmith.errors import UserError
 from tunesmith.files import sha256, whole_folder, write_json
 
 PATTERN = re.compile(r"^step-(\d{6,})$")
-TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "method.safetensors")
 
 
 @dataclass
@@ -49,14 +50,21 @@ class Progress:
     """latest training loss and metrics"""
 
 
-def save(folder: Path, progress: Progress, weights: Weights, optimizer: optimizers.Optimizer) -> Path:
-    """Write the checkpoint of ``progress.step`` under ``folder`` and return its path."""
+def save(
+    folder: Path,
+    progress: Progress,
+    weights: Weights,
+    optimizer: optimizers.Optimizer,
+    *,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """Write the checkpoint of ``progress.step`` under ``folder`` and return its path; ``state`` is the method's own."""
     path = folder / f"step-{progress.step:06d}"
     with whole_folder(path) as temporary:
-        values = {name: value.detach().cpu().contiguous() for name, value in weights.values.items()}
-        save_file(values, temporary / TENSOR_FILES[0])
-        state = {name: value.detach().cpu().contiguous() for name, value in optimizers.state_tensors(optimizer).items()}
-        save_file(state, temporary / TENSOR_FILES[1])
+        contents = (weights.values, optimizers.state_tensors(optimizer), state or {})
+        for name, tensors in zip(TENSOR_FILES, contents, strict=True):
+            stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            save_file(stored, temporary / name)
         where = asdict(progress)
         checksums = {name: sha256(temporary / name) for name in TENSOR_FILES} | {"progress": _digest(where)}
         write_json(temporary / "progress.json", {"progress": where, "sha256": checksums})
@@ -108,8 +116,8 @@ def newest(folder: Path) -> Found | None:
     return None
 
 
-def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> None:
-    """Put the tensors of a verified checkpoint back."""
+def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> dict[str, torch.Tensor]:
+    """Put the tensors of a verified checkpoint back; returns the method's own state."""
     try:
         weights.set(load_file(path / TENSOR_FILES[0]))
     except KeyError as error:
@@ -120,6 +128,7 @@ def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> No
             code="checkpoint-mismatch",
         ) from error
     optimizers.load_state(optimizer, load_file(path / TENSOR_FILES[1]))
+    return load_file(path / TENSOR_FILES[2])
 
 
 def _damage(path: Path) -> str | None:

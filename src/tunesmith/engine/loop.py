@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from tunesmith.contracts.batch import Example, Feed
-from tunesmith.contracts.method import Attached
+from tunesmith.contracts.method import Attached, Moment
 from tunesmith.contracts.objective import Objective
 from tunesmith.engine import checkpoint, microbatch, optimizers
 from tunesmith.engine.checkpoint import Progress
@@ -71,6 +71,8 @@ class Update:
     units: float
     seconds: float
     microbatches: int
+    penalty: float = 0.0
+    """what the method added to the loss (of the first process)"""
 
 
 def fit(job: Job, progress: Progress) -> Progress:
@@ -100,18 +102,22 @@ def one_update(job: Job, step: int) -> Update:
         pieces = microbatch.cut(examples, budget, at_least=job.workers.world)
         try:
             loss = accumulate(job, pieces, counts, step)
+            penalty = _penalize(job)
             break
         except torch.OutOfMemoryError:
             budget = _smaller(job, budget, examples, step)
     loss = _add_up(job, loss)
-    if not math.isfinite(loss):
-        raise _not_finite(step, loss)
+    if not math.isfinite(loss + penalty):
+        raise _not_finite(step, loss + penalty)
     norm = job.weights.clip(job.config.clip)
     if not math.isfinite(norm):
         raise _not_finite(step, norm)
     rate = job.config.learning_rate * job.schedule(step)
     optimizers.set_rate(job.optimizer, rate)
+    moment = Moment(step + 1, job.steps)
+    job.attached.before_step(moment, job.weights.values)
     job.optimizer.step()
+    job.attached.after_step(moment, job.weights.values)
     job.weights.drop_gradients()
     job.weights.publish()
     return Update(
@@ -122,6 +128,7 @@ def one_update(job: Job, step: int) -> Update:
         units=float(max(counts.values())),
         seconds=time.perf_counter() - started,
         microbatches=len(pieces),
+        penalty=penalty,
     )
 
 
@@ -139,6 +146,15 @@ def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[st
         loss.backward()
         total += float(loss.detach())
     return total
+
+
+def _penalize(job: Job) -> float:
+    """Backward of the method's penalty, once an update: in the first process, whose gradients are summed with all."""
+    penalty = job.attached.penalty() if job.workers.first else None
+    if penalty is None:
+        return 0.0
+    penalty.backward()
+    return float(penalty.detach())
 
 
 def _add_up(job: Job, loss: float) -> float:
@@ -190,6 +206,8 @@ def _note(job: Job, progress: Progress, update: Update) -> None:
         "seconds": round(update.seconds, 4),
         "epoch": round(job.feed.epoch_of(progress.step), 4),
     }
+    if update.penalty:
+        values["penalty"] = update.penalty
     job.emit(Event("step", progress.step, values))
 
 
@@ -227,7 +245,7 @@ def save_best(job: Job) -> None:
 def _save(job: Job, progress: Progress) -> None:
     if job.workers.first:
         folder = job.folder / "checkpoints"
-        path = checkpoint.save(folder, progress, job.weights, job.optimizer)
+        path = checkpoint.save(folder, progress, job.weights, job.optimizer, state=job.attached.state())
         checkpoint.prune(folder, job.config.keep)
         job.emit(Event("saved", progress.step, {"path": str(path)}))
 

@@ -7,6 +7,7 @@ therefore trained only where ``embeddings`` asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar
 
@@ -38,7 +39,7 @@ class Freeze(PartConfig):
     freeze: list[str] = []
     """Patterns of parameters that stay frozen whatever the options above say."""
 
-    def attach(self, model: nn.Module) -> AttachedWhole:
+    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedWhole:
         """Choose the trained parameters of ``model`` and freeze the others.
 
         Raises ``UserError``: ``unknown-family``, ``unknown-pattern``, ``nothing-trained``, ``not-enough-layers``.
@@ -48,6 +49,7 @@ class Freeze(PartConfig):
         chosen = self._by_place(model, names) if self._uses_places else set()
         chosen.update(name for pattern in self.train for name in _matching(pattern, names))
         chosen.difference_update(name for pattern in self.freeze for name in _matching(pattern, names))
+        chosen.update(name for name in names if any(name.startswith(f"{head}.") for head in heads))
         if not chosen:
             raise UserError(
                 "the method `freeze` would train nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import nn
@@ -17,7 +18,7 @@ class Full(PartConfig):
     NAME: ClassVar[str] = "full"
     paper: ClassVar[str] = ""
 
-    def attach(self, model: nn.Module) -> AttachedWhole:
+    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedWhole:
         """Make every parameter of ``model`` trainable."""
         refuse_adapted(model)
         return AttachedWhole(model, {name for name, _ in model.named_parameters()})

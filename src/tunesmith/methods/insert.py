@@ -25,9 +25,14 @@ class Adapted(nn.Module):
         self.enabled = True
 
     @property
+    def nested(self) -> bool:
+        """Whether the base is itself an adapted layer: several adapters at once."""
+        return isinstance(self.base_layer, Adapted)
+
+    @property
     def base(self) -> BaseLinear:
-        """The base as every method sees it."""
-        return view(self.base_layer)
+        """The innermost base as every method sees it."""
+        return self.base_layer.base if isinstance(self.base_layer, Adapted) else view(self.base_layer)
 
     # what model code reads of its linears (T5 asks for the weight's dtype)
     @property
@@ -78,6 +83,12 @@ def insert(model: nn.Module, paths: Iterable[str], make: Callable[[nn.Module], L
         layer.train(layer.base_layer.training)
         place(model, path, layer)
     return layers
+
+
+def merged_base(layer: Adapted) -> nn.Module:
+    """The layer's base with its ``delta()`` added to the weight."""
+    layer.base.add_(layer.delta())  # type: ignore[operator]
+    return layer.base_layer
 
 
 def place(model: nn.Module, path: str, module: nn.Module) -> None:

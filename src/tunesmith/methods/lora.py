@@ -11,20 +11,17 @@ Shape legend: ``A [rank, in]``, ``B [out, rank]``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from tunesmith.contracts.method import Group
-from tunesmith.errors import UserError
-from tunesmith.methods.folder import PREFIX, land, read_adapter, write_adapter
-from tunesmith.methods.insert import Adapted, disabled, insert, place, refuse_adapted
-from tunesmith.methods.lora_node import Update, low_rank
+from tunesmith.methods.attachment import AttachedLayers, InPlace, base_name, task_type
+from tunesmith.methods.folder import PREFIX
+from tunesmith.methods.insert import Adapted, insert, refuse_adapted
+from tunesmith.methods.lora_node import Update, composed, low_rank
 from tunesmith.models.layers import resolve_targets, shortest_endings
 from tunesmith.models.linears import TransposedLinear
 from tunesmith.recipe.base import PartConfig
@@ -55,7 +52,7 @@ class Lora(PartConfig):
         """The factor ``s`` of the update."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
-    def attach(self, model: nn.Module) -> AttachedLora:
+    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedLora:
         """Freeze ``model`` and adapt its target layers in place; ``A`` is drawn from torch's global generator.
 
         Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``already-attached``, ``tied-target``.
@@ -63,7 +60,8 @@ class Lora(PartConfig):
         refuse_adapted(model)
         paths = resolve_targets(model, self.targets)
         endings = shortest_endings(model, paths)
-        return AttachedLora(model, self, insert(model, paths, lambda base: LoraLinear(base, self)), endings)
+        layers = insert(model, paths, lambda base: LoraLinear(base, self))
+        return AttachedLora(model, self, layers, heads=heads, endings=endings)
 
 
 class LoraLinear(Adapted):
@@ -83,7 +81,10 @@ class LoraLinear(Adapted):
             return self.base_layer(x)
         # the seed comes from the global generator, so activation checkpointing and replays draw the same mask
         seed = int(torch.randint(2**62, (), device="cpu")) if self.dropout and self.training else None
-        return low_rank(x, self.lora_A, self.lora_B, Update(self.base, self.scaling, self.dropout, seed))
+        update = Update(self.base, self.scaling, self.dropout, seed)
+        if self.nested:
+            return composed(x, self.lora_A, self.lora_B, update, self.base_layer)
+        return low_rank(x, self.lora_A, self.lora_B, update)
 
     def delta(self) -> torch.Tensor:
         """``s · B A``, ``[out, in]``, computed in float32 (float64 for a float64 base)."""
@@ -91,84 +92,36 @@ class LoraLinear(Adapted):
         return (self.lora_B.detach().to(exact) @ self.lora_A.detach().to(exact)).mul_(self.scaling)
 
 
-class AttachedLora:
+class AttachedLora(AttachedLayers):
     """LoRA on a model."""
 
-    artifact: Literal["adapter", "model"] = "adapter"
-    identity = True
+    AGREE = ("r", "lora_alpha", "use_rslora")
 
-    def __init__(self, model: nn.Module, config: Lora, layers: Mapping[str, LoraLinear], endings: list[str]) -> None:
-        self.model, self.config, self.layers, self.endings = model, config, dict(layers), endings
-        self.matrices = {
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Lora,
+        layers: Mapping[str, LoraLinear],
+        *,
+        heads: Sequence[str],
+        endings: list[str],
+    ) -> None:
+        matrices = {
             f"{PREFIX}{path}.{matrix}.weight": getattr(layer, matrix)
-            for path, layer in self.layers.items()
+            for path, layer in layers.items()
             for matrix in ("lora_A", "lora_B")
         }
-        self.biases = _biases(model, config.bias, self.layers)
-        for bias in self.biases.values():
-            bias.requires_grad_(True)
-        self._base_biases = {name: bias.detach().clone() for name, bias in self.biases.items()}
+        kept = InPlace.of_modules(model, heads).parameters | _biases(model, config.bias, layers)
+        super().__init__(model, layers, matrices, InPlace(kept))
+        self.config, self.heads, self.endings = config, list(heads), endings
 
-    def groups(self) -> list[Group]:
-        """``A`` and ``B``; biases apart, without weight decay."""
-        biases = [Group(self.biases, decay=False)] if self.biases else []
-        return [Group(self.matrices), *biases]
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        """Within it the model answers as the untouched base."""
-        trained = {name: bias.data for name, bias in self.biases.items()}
-        for name, bias in self.biases.items():
-            bias.data = self._base_biases[name].to(bias)
-        try:
-            with disabled(self.layers.values()):
-                yield
-        finally:
-            for name, bias in self.biases.items():
-                bias.data = trained[name]
-
-    def save(self, folder: Path, values: Mapping[str, torch.Tensor]) -> None:
-        """Write a PEFT adapter folder."""
-        names = [*self.matrices, *self.biases]
-        write_adapter(folder, self._peft_config(), {name: values[name] for name in names})
-
-    def load(self, folder: Path) -> None:
-        """Read such a folder; its rank, scaling and layers must be those of this adapter (``adapter-mismatch``)."""
-        stored, tensors = read_adapter(folder)
-        for key, value in self._peft_config().items():
-            if key in ("r", "lora_alpha", "use_rslora") and stored.get(key, value) != value:
-                raise UserError(
-                    f"the adapter in {folder} was made with another {key}",
-                    got=stored[key],
-                    allowed=value,
-                    hint="`tunesmith.interop.peft.load_adapter` attaches it with its own settings.",
-                    code="adapter-mismatch",
-                )
-        self.receive(tensors, str(folder))
-
-    def receive(self, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-        """Copy ``tensors``, by PEFT's names, onto the parameters: all of them exactly, or a ``UserError``."""
-        land(tensors, {**self.matrices, **self.biases}, self._aliases(), where)
-
-    def merge(self) -> nn.Module:
-        """Add each update to its base weight and put the bases back: the plain model."""
-        for path, layer in self.layers.items():
-            layer.base.add_(layer.delta())
-            place(self.model, path, layer.base_layer)
-        return self.model
-
-    def _aliases(self) -> dict[str, str]:
-        """Other names of trained biases, as PEFT stores a tied bias under each of its names."""
-        names = {id(bias): name for name, bias in self.biases.items()}
-        every = self.model.named_parameters(remove_duplicate=False) if names else ()
-        return {f"{PREFIX}{name}": names[id(bias)] for name, bias in every if id(bias) in names}
-
-    def _peft_config(self) -> dict[str, Any]:
-        model_config, alpha = getattr(self.model, "config", None), self.config.alpha
+    def file_config(self) -> dict[str, Any]:
+        """PEFT's config of this adapter."""
+        alpha = self.config.alpha
         return {
             "peft_type": "LORA",
-            "task_type": _task_type(self.model),
-            "base_model_name_or_path": getattr(model_config, "name_or_path", None) or None,
+            "task_type": task_type(self.model),
+            "base_model_name_or_path": base_name(self.model),
             "inference_mode": True,
             "r": self.config.rank,
             "lora_alpha": int(alpha) if alpha.is_integer() else alpha,
@@ -176,6 +129,7 @@ class AttachedLora:
             "use_rslora": self.config.rslora,
             "bias": self.config.bias,
             "target_modules": self.endings,
+            "modules_to_save": self.heads or None,
             "fan_in_fan_out": all(isinstance(layer.base, TransposedLinear) for layer in self.layers.values()),
             "init_lora_weights": True,
         }
@@ -188,11 +142,3 @@ def _biases(model: nn.Module, which: str, layers: Mapping[str, LoraLinear]) -> d
         found = {f"{PREFIX}{path}.base_layer.bias": layer.bias for path, layer in layers.items()}
         return {name: bias for name, bias in found.items() if bias is not None}
     return {}
-
-
-def _task_type(model: nn.Module) -> str | None:
-    """PEFT's word for what the model does, where PEFT then adds nothing of its own."""
-    name = type(model).__name__
-    if name.endswith(("ForCausalLM", "LMHeadModel")):
-        return "CAUSAL_LM"
-    return "SEQ_2_SEQ_LM" if name.endswith("ForConditionalGeneration") else None

@@ -14,6 +14,7 @@ Shape legend: ``n`` rows, ``r`` rank; ``x [..., in]``, ``A [r, in]``, ``B [out, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ class Update:
 def low_rank(x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, update: Update) -> torch.Tensor:
     """``x Wᵀ + b + s·(x ∘ D) Aᵀ Bᵀ``, ``[..., out]``, differentiable in ``x``, ``A``, ``B`` and the base's bias."""
     if torch.is_autocast_enabled(x.device.type):
-        return _composed(x, A, B, update)
+        return composed(x, A, B, update, update.base.forward)
     return _LowRank.apply(x, A, B, update.base.bias, update)
 
 
@@ -112,9 +113,11 @@ def _product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
     return torch.addmm(out, a, b, beta=0, alpha=scale)
 
 
-def _composed(x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, update: Update) -> torch.Tensor:
-    """The same by ordinary operations: under autocast, which decides about dtypes operation by operation."""
+def composed(
+    x: torch.Tensor, A: torch.Tensor, B: torch.Tensor, update: Update, base: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """The same by ordinary operations: under autocast, which decides dtypes itself, and around another adapter."""
     rows = x.reshape(-1, x.shape[-1])
     h = functional.linear(_masked(rows, update.mask(rows)), A)
-    y = update.base.forward(rows) + update.factor * functional.linear(h, B)
+    y = base(rows) + update.factor * functional.linear(h, B)
     return y.view(*x.shape[:-1], y.shape[-1])

@@ -17,13 +17,13 @@ from torch import nn
 
 from tunesmith.contracts.method import Group
 from tunesmith.errors import UserError
+from tunesmith.methods.attachment import Attachment
 
 
-class AttachedWhole:
+class AttachedWhole(Attachment):
     """A model of which the parameters ``names`` are trained and all others frozen."""
 
     artifact: Literal["adapter", "model"] = "model"
-    identity = True
 
     def __init__(self, model: nn.Module, names: Collection[str]) -> None:
         self.model = model

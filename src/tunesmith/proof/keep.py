@@ -52,7 +52,11 @@ def untouched(case: Case) -> Iterator[None]:
 
 @contextmanager
 def moving(case: Case) -> Iterator[Path]:
-    """A temporary folder; within, trained weights may change, afterwards they are those of its ``BEFORE``."""
+    """A temporary folder; within, trained weights may change, afterwards they are those of its ``BEFORE``.
+
+    What the method remembers besides weights is put back too.
+    """
+    remembered = {name: value.clone() for name, value in case.attached.state().items()}
     with tempfile.TemporaryDirectory(prefix="moving-", dir=case.scratch) as name:
         folder = Path(name)
         _before(case, folder)
@@ -60,6 +64,7 @@ def moving(case: Case) -> Iterator[Path]:
             yield folder
         finally:
             read(case.weights, folder / BEFORE)
+            case.attached.restore(remembered)
 
 
 @contextmanager

@@ -19,21 +19,25 @@ ON_GPU = Bounds(
 def measure(case: Case) -> Measured:
     """The largest difference of a weight; on a CPU the bound is 0.0, because nothing there depends on order."""
     with moving(case) as folder:
+        remembered = {name: value.clone() for name, value in case.attached.state().items()}
         straight = case.job(folder)
         for step in range(3):
             one_update(straight, step)
         write(case.weights, folder / "straight.safetensors")
         del straight
         read(case.weights, folder / BEFORE)
+        case.attached.restore(remembered)
         stopped = case.job(folder)
         one_update(stopped, 0)
-        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, stopped.optimizer)
+        state = case.attached.state()
+        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, stopped.optimizer, state=state)
         del stopped
         scramble(case.weights, 3)
+        case.attached.restore(remembered)
         resumed = case.job(folder)
         found = checkpoint.newest(folder / "checkpoints")
         assert found is not None
-        checkpoint.restore(found.path, case.weights, resumed.optimizer)
+        case.attached.restore(checkpoint.restore(found.path, case.weights, resumed.optimizer))
         for step in range(found.progress.step, 3):
             one_update(resumed, step)
         different = differing(case.weights, folder / "straight.safetensors")
