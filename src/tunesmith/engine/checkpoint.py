@@ -131,6 +131,11 @@ def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> di
     return load_file(path / TENSOR_FILES[2])
 
 
+def carry(path: Path, optimizer: optimizers.Optimizer) -> int:
+    """Take over the state of parameters that another run trained under the same name and shape; how many there were."""
+    return optimizers.load_state(optimizer, load_file(path / TENSOR_FILES[1]))
+
+
 def _damage(path: Path) -> str | None:
     try:
         stored = json.loads((path / "progress.json").read_text())

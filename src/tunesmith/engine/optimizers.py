@@ -87,15 +87,27 @@ def state_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """The inverse of :func:`state_tensors`."""
+def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> int:
+    """The inverse of :func:`state_tensors`; returns how many parameters received theirs.
+
+    State of a parameter that is absent here, or of another shape, is left out.
+    """
+    received = 0
     for name, value in _members(optimizer):
         prefix = f"{name}|"
         state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        if state:
+        fits = all(tensor.ndim == 0 or tensor.shape == value.shape for tensor in state.values())
+        if state and (fits or not _elementwise(optimizer)):
+            received += 1
             optimizer.state[value] = {
                 key: tensor.to(value.device) if tensor.ndim else tensor.clone() for key, tensor in state.items()
             }
+    return received
+
+
+def _elementwise(optimizer: Optimizer) -> bool:
+    """Whether state tensors have their parameter's shape (Adafactor's factored moments have not)."""
+    return not isinstance(optimizer, torch.optim.Adafactor)
 
 
 def _members(optimizer: Optimizer) -> list[tuple[str, torch.Tensor]]:

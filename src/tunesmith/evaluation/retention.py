@@ -45,24 +45,35 @@ def base_key(model: nn.Module, tokenizer: Any) -> str:
 
 
 def own_text(
-    policy: CausalPolicy, tokenizer: Any, *, cache: Path, sequences: int = 64, tokens: int = 100, seed: int = 0
+    policy: CausalPolicy,
+    tokenizer: Any,
+    *,
+    cache: Path,
+    key: str | None = None,
+    keep: bool = True,
+    sequences: int = 64,
+    tokens: int = 100,
+    seed: int = 0,
 ) -> list[Example]:
     """Text the base of ``policy`` writes itself: up to ``tokens`` new tokens a sequence, all of them targets.
 
-    Written once a base and found again in ``cache`` (a folder; a damaged file is written anew).
+    Written once a base and found again in ``cache`` (a folder; a damaged file is written anew). ``key`` is the base's
+    ``base_key`` from before a method was attached; by default the model is the base. Without ``keep`` new text is not
+    put there: what writes it is not the base alone.
     """
-    key = base_key(policy.model, tokenizer)
+    key = key or base_key(policy.model, tokenizer)
     path = cache / f"{key[:32]}-v{_VERSION}-{sequences}x{tokens}-seed{seed}.json"
     found = _read(path)
     if found is None:
         found = _write_text(policy, tokenizer, sequences=sequences, tokens=tokens, seed=seed)
-        write_json(path, found)
+        if keep:
+            write_json(path, found)
     return [_example(row, start, ids) for row, (start, ids) in enumerate(found)]
 
 
 def forgetting(before: LossReport, after: LossReport, *, seed: int = 0) -> Estimate:
     """Nats a token lost on the same examples, paired by sequence. Raises ``ValueError`` where the examples differ."""
-    if not np.array_equal(before.sums.tokens, after.sums.tokens):
+    if not before.sums.same_sequences(after.sums):
         raise ValueError("forgetting compares the same examples before and after")
     return ratio_interval(after.sums.nll - before.sums.nll, before.sums.tokens, seed=seed)
 

@@ -63,8 +63,13 @@ def rebased(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     model, data = values.get("model"), values.get("data")
     evaluate, retention = values.get("evaluate"), values.get("retention")
     result = dict(values)
-    if isinstance(model, dict) and model.get("base") != "embedded":
-        result["model"] = _with(model, base=_path(model.get("base"), folder, ()))
+    if isinstance(model, dict):
+        base = model.get("base")
+        result["model"] = _with(
+            model,
+            base=base if base == "embedded" else _path(base, folder, ()),
+            start=_path(model.get("start"), folder, ()),
+        )
     if isinstance(data, dict):
         result["data"] = _with(
             data,
@@ -74,6 +79,9 @@ def rebased(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     if isinstance(evaluate, dict):
         result["evaluate"] = _with(evaluate, suites=_paths(evaluate.get("suites"), folder))
+    stages = values.get("stages")
+    if isinstance(stages, list):
+        result["stages"] = [rebased(stage, folder) if isinstance(stage, dict) else stage for stage in stages]
     return _with(result, retention=_paths(retention, folder))
 
 

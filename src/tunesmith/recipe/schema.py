@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunesmith.recipe.base import Config, PartConfig
 
@@ -35,6 +35,8 @@ class ModelConfig(Config):
 
     base: str = "embedded"
     """The base model: `embedded` (Seedling, shipped with Tunesmith), a local transformers folder, or a hub id."""
+    start: str | None = None
+    """A run folder to go on from: its result is put on the base before this run's method; by default the base alone."""
     quantize: Literal["none"] = "none"
     """Weight format of the frozen base. Only `none` exists in this version."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -116,6 +118,8 @@ class TrainConfig(Config):
     """Warm-up: a share of all updates below 1, a number of updates from 1 on."""
     optimizer: str = "adamw"
     """Name of the optimizer (`adamw`, `adam`, `sgd`, `adafactor`)."""
+    optimizer_state: Literal["fresh", "carry"] = "fresh"
+    """With `model.start`: `carry` takes over the optimizer's state of parameters that were trained there too."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """Decay rates of the optimizer's moment estimates."""
     weight_decay: NonNegative = 0.0
@@ -147,11 +151,35 @@ class EvaluateConfig(Config):
     """Longest generated answer, in tokens."""
 
 
+class StageConfig(Config):
+    """One stage of a recipe: what it does otherwise than the recipe says. It starts where the stage before ended."""
+
+    name: str | None = None
+    """Name of the stage; by default `stage-1` and so on."""
+    method: Part | None = None
+    """Another method, whole."""
+    objective: Part | None = None
+    """Another objective, whole."""
+    model: dict[str, Any] = {}
+    """Options of `model` that differ."""
+    data: dict[str, Any] = {}
+    """Options of `data` that differ."""
+    train: dict[str, Any] = {}
+    """Options of `train` that differ."""
+    evaluate: dict[str, Any] = {}
+    """Options of `evaluate` that differ."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_part_objects(cls, values: Any) -> Any:
+        return _with_parts(values)
+
+
 class Recipe(Config):
     """A whole run: model, data, method, objective, training, evaluation."""
 
     name: str = "run"
-    """Name of the run; its folder is `runs/<name>`."""
+    """Name of the run; its folder is `runs/<name>`, so it holds no path separator and begins with no dot."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random in the run."""
     model: ModelConfig = ModelConfig()
@@ -174,18 +202,20 @@ class Recipe(Config):
     """Additions to the objective. Reserved: must be empty in this version."""
     curate: Annotated[list[Part], Field(max_length=0)] = []
     """Steps that clean the rows. Reserved: must be empty in this version."""
-    stages: Annotated[list[dict[str, Any]], Field(max_length=0)] = []
-    """Stages that each override parts of the recipe. Reserved: must be empty in this version."""
+    stages: list[StageConfig] = []
+    """Stages that each override parts of the recipe and start where the one before ended."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_one_folder(cls, name: str) -> str:
+        if not name.strip() or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
+            raise ValueError("it must name one folder: not empty, no '/' or '\\', no dot in front")
+        return name
 
     @model_validator(mode="before")
     @classmethod
     def _accept_part_objects(cls, values: Any) -> Any:
-        # `Recipe(method=ts.Lora(rank=8))`: a part's own config object is as good as its name and fields
-        if isinstance(values, dict):
-            values = {
-                key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()
-            }
-        return values
+        return _with_parts(values)
 
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None) -> Self:
@@ -193,6 +223,13 @@ class Recipe(Config):
         from tunesmith.recipe.load import load_values, validated
 
         return validated(cls, load_values(Path(path), overrides or []))
+
+
+def _with_parts(values: Any) -> Any:
+    """`Recipe(method=ts.Lora(rank=8))`: a part's own config object is as good as its name and fields."""
+    if not isinstance(values, dict):
+        return values
+    return {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
 
 
 def _as_part(value: Any) -> Any:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tunesmith.run.journey import demo
     from tunesmith.run.proving import check
     from tunesmith.run.rows import prepare
+    from tunesmith.run.stages import train
     from tunesmith.run.suites import evaluate
-    from tunesmith.run.training import train
     from tunesmith.run.use import attach, chat, compare, load, merge
 
 _HOMES = {
@@ -28,7 +28,7 @@ _HOMES = {
     "load": "use",
     "merge": "use",
     "prepare": "rows",
-    "train": "training",
+    "train": "stages",
 }
 __all__ = ["Run", "attach", "chat", "check", "compare", "demo", "evaluate", "load", "merge", "prepare", "train"]
 

@@ -52,12 +52,23 @@ class Run:
         """The resolved recipe."""
         return Recipe.load(self.folder / "recipe.yaml")
 
+    def stage_folder(self, number: int, name: str) -> Path:
+        """Where stage ``number`` (from 0) is trained."""
+        return self.folder / "stages" / (name if name.startswith(f"{number + 1}-") else f"{number + 1}-{name}")
+
+    @property
+    def last_stage(self) -> Run:
+        """The newest stage of a run that has stages; otherwise the run itself."""
+        stages = [path for path in (self.folder / "stages").glob("*-*") if (path / "recipe.yaml").is_file()]
+        return Run(max(stages, key=lambda path: int(path.name.partition("-")[0]))) if stages else self
+
     @property
     def artifact(self) -> Path:
         """``adapter/`` or ``model/``: the best checkpoint by the recipe's metric."""
+        folder = self.last_stage.folder
         for name in ARTIFACTS:
-            if (self.folder / name).is_dir():
-                return self.folder / name
+            if (folder / name).is_dir():
+                return folder / name
         raise UserError(
             f"the run {self.folder} has no result yet",
             hint="Continue it with `tunesmith train RECIPE --resume`.",
@@ -66,14 +77,19 @@ class Run:
 
     @property
     def proven(self) -> bool:
-        """Whether the proofs ran and all passed."""
+        """Whether the proofs ran and none failed (those that time was too short for are None)."""
         proofs = self.read("proof.json").get("proofs", [])
-        return bool(proofs) and all(proof["passed"] for proof in proofs)
+        return bool(proofs) and all(proof["passed"] is not False for proof in proofs)
 
     @property
     def begun(self) -> bool:
         """Whether anything of it is worth keeping: a checkpoint or a result."""
-        return any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints"))
+        return any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints", "stages"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained and judged to the end."""
+        return bool(self.summary().get("finished"))
 
     def lock(self) -> ExitStack:
         """Keep other processes out of the folder until the returned stack is closed (or this process ends)."""
@@ -155,9 +171,9 @@ class Run:
     @cached_property
     def model(self) -> Tuned:
         """The tuned model, loaded when first used: ``run.model.generate("...")``."""
-        from tunesmith.run.use import Tuned, open_run
+        from tunesmith.run.use import Tuned, joined_rows, open_run
 
-        return Tuned(open_run(self))
+        return Tuned(open_run(self), raw=joined_rows(self))
 
     def summary(self) -> dict[str, Any]:
         """What `tunesmith train --json` prints."""
@@ -180,6 +196,12 @@ def create(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Run:
     """The folder of a new run, or of the one to go on with; an old run is never overwritten."""
     folder = Path(out) if out else Path("runs") / recipe.name
     started = (folder / "recipe.yaml").is_file()
+    if started and not (folder / ASKED).is_file():
+        raise UserError(
+            f"{folder} holds a recipe.yaml that no run wrote",
+            hint="Choose a folder for the run with --out; this one would be overwritten.",
+            code="not-a-run",
+        )
     if started and resume:
         for name in ARTIFACTS:
             recover(folder / name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith.events import Sink
 from tunesmith.recipe import Part, Recipe
-from tunesmith.run.training import train
+from tunesmith.run.stages import train
 
 ANSWERS = 7
 

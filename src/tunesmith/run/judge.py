@@ -39,10 +39,11 @@ class Marks:
     answers: AnswerReport | None
     retention: LossReport | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, sources: Sequence[str] = ()) -> dict[str, Any]:
         """``eval/before.json`` and ``eval/after.json``: ``{"task": {name: {value, low, high, n}}, "retention": …}``.
 
-        ``sums`` and ``answers`` hold what every sequence and prompt gave, so that comparisons can be paired later.
+        ``sums`` and ``answers`` hold what every sequence and prompt gave, so that comparisons can be paired later;
+        ``by_source`` the task's loss on each of ``sources`` (names by number), where its rows are of more than one.
         """
         task = {**(self.task.metrics() if self.task else {}), **(self.answers.metrics() if self.answers else {})}
         kept = self.retention.metrics() if self.retention else {}
@@ -52,6 +53,16 @@ class Marks:
             "retention": {name: estimate.as_dict() for name, estimate in kept.items()},
             "answers": [row.as_dict() for row in self.answers.rows] if self.answers else [],
             "sums": {name: report.sums.as_dict() for name, report in losses.items() if report},
+            "by_source": self._by_source(sources),
+        }
+
+    def _by_source(self, sources: Sequence[str]) -> dict[str, Any]:
+        found = self.task.by_source() if self.task and sources else {}
+        if len(found) < 2:
+            return {}
+        return {
+            name_of(number, sources): {metric: estimate.as_dict() for metric, estimate in report.metrics().items()}
+            for number, report in found.items()
         }
 
     @classmethod
@@ -62,12 +73,18 @@ class Marks:
         return cls(losses.get("task"), AnswerReport.of(rows) if rows else None, losses.get("retention"))
 
 
+def name_of(source: int, sources: Sequence[str]) -> str:
+    """The name of a data source, with its number where others have the same name."""
+    name = sources[source]
+    return name if sources.count(name) == 1 else f"{name} (source {source + 1})"
+
+
 def compared(before: Marks, after: Marks) -> list[Comparison]:
     """Every metric of ``after`` beside ``before``'s, its change paired by row where both answered the same rows."""
     found: list[Comparison] = []
     for what, first, second in (("task", before.task, after.task), ("retention", before.retention, after.retention)):
         if second is not None:
-            found += compare_loss(what, first if _same_rows(first, second) else None, second)
+            found += compare_loss(what, first if _same_sequences(first, second) else None, second)
     if after.answers is not None:
         asked = [row.prompt for row in after.answers.rows]
         same = before.answers is not None and [row.prompt for row in before.answers.rows] == asked
@@ -75,8 +92,8 @@ def compared(before: Marks, after: Marks) -> list[Comparison]:
     return found
 
 
-def _same_rows(first: LossReport | None, second: LossReport) -> bool:
-    return first is not None and first.sums.tokens.tolist() == second.sums.tokens.tolist()
+def _same_sequences(first: LossReport | None, second: LossReport) -> bool:
+    return first is not None and first.sums.same_sequences(second.sums)
 
 
 def generator(session: Session, *, max_new_tokens: int | None = None, batch: int = 32) -> Generator:
@@ -97,7 +114,14 @@ def retention_examples(session: Session, *, emit: Sink = silent) -> list[Example
     if recipe.retention == "auto":
         emit(Event("phase", 0, {"text": "the base writes text of its own, to see later what it forgot"}))
         with session.attached.off():
-            return own_text(session.policy, session.tokenizer, cache=cache_folder() / "retention", seed=recipe.seed)
+            return own_text(
+                session.policy,
+                session.tokenizer,
+                cache=cache_folder() / "retention",
+                key=session.base_key,
+                keep=recipe.model.start is None,
+                seed=recipe.seed,
+            )
     return from_files(session, recipe)
 
 

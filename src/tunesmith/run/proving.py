@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tunesmith.events import Sink, fan_out, silent
 from tunesmith.proof.base import Case, Outcome
 from tunesmith.proof.prove import prove
 from tunesmith.recipe import Recipe
+from tunesmith.run.programme import expanded, stage_recipes
 from tunesmith.run.rows import prepare_with
 from tunesmith.run.session import Language, Session, cache_folder, open_session
 from tunesmith.seed import derive
@@ -21,7 +23,21 @@ ROWS = 6
 
 
 def check(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> list[Outcome]:
-    """Every proof with what was measured; nothing is trained and nothing but the proof cache is written."""
+    """Every proof with what was measured; nothing is trained and nothing but the proof cache is written.
+
+    Each stage of a recipe is proven on the base, its outcomes named ``<stage>/<proof>``.
+    """
+    staged = expanded(recipe)
+    if not staged.stages:
+        return _check_one(recipe, sinks)
+    return [
+        replace(outcome, name=f"{stage.name}/{outcome.name}")
+        for stage in stage_recipes(staged)
+        for outcome in _check_one(stage, sinks)
+    ]
+
+
+def _check_one(recipe: Recipe, sinks: tuple[Sink, ...]) -> list[Outcome]:
     emit = fan_out(*sinks)
     language = Language.of(recipe)
     prepared = prepare_with(recipe, language.encoder, emit=emit)

@@ -48,12 +48,16 @@ class Encode:
 
 
 def prepare(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> tokens.Prepared:
-    """Tokens and ledger of a recipe without its model: what ``tunesmith data`` looks at."""
-    return prepare_with(recipe, Language.of(recipe).encoder, emit=fan_out(*sinks))
+    """Tokens and ledger of a recipe without its model, also where training would refuse them (``refusal``)."""
+    return _prepared(recipe, Language.of(recipe).encoder, emit=fan_out(*sinks))
 
 
 def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> tokens.Prepared:
-    """Tokens of ``recipe``, from the cache where they were made before; the ledger's summary is told."""
+    """Tokens of ``recipe`` to train on; the ledger's summary is told, and what may not be trained on is refused."""
+    return _prepared(recipe, encoder, emit=emit).accepted()
+
+
+def _prepared(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink) -> tokens.Prepared:
     data = with_rows(recipe).data
     encode = Encode(recipe)
     marker = recipe.objective.fields.get("response_marker")

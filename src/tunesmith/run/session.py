@@ -18,6 +18,7 @@ from tunesmith.data.chat import ChatEncoder
 from tunesmith.engine import microbatch
 from tunesmith.engine.weights import Weights
 from tunesmith.errors import UserError
+from tunesmith.evaluation.retention import base_key
 from tunesmith.events import Event, Sink, silent
 from tunesmith.models import precision, probe
 from tunesmith.models.load import load_model, load_tokenizer
@@ -25,6 +26,7 @@ from tunesmith.models.policy import CausalPolicy
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
 from tunesmith.run.resolve import Parts, parts, settled
+from tunesmith.run.start import begin
 from tunesmith.seed import derive
 
 
@@ -40,6 +42,8 @@ class Session:
     attached: Attached
     weights: Weights
     device: str
+    base_key: str | None = None
+    """Digest of the base before anything was put on it, where text of its own is wanted."""
     may_recompute: bool = False
     """Whether activation checkpointing is off and may be switched on when memory forces it."""
 
@@ -96,20 +100,27 @@ def open_session(
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
     _check_length(model, recipe)
+    key = base_key(model, language.tokenizer) if masters and recipe.retention == "auto" else None
+    adapter = begin(model, recipe)
     model.to(device)
-    driver = probe.choose(model, recipe.model.driver)
+    choice = probe.choose(model, recipe.model.driver)
+    if choice.why:
+        emit(Event("note", 0, {"text": f"driven padded: {choice.why}"}))
     dtype = precision.choose(recipe.model.dtype, model.dtype, device)
     if dtype == torch.float16 and device == "cpu":
         raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
     torch.manual_seed(derive(recipe.seed, "attach"))
     attached = chosen.method.attach(model)
+    if adapter is not None:
+        attached.load(adapter)
+        attached.identity = False
     weights = Weights(attached.groups() if masters else [])
     model.to(dtype)
     weights.bind()
     if recipe.model.checkpointing == "on":
         model.activation_checkpointing_enable({"use_reentrant": False})
     may_recompute = recipe.model.checkpointing == "auto"
-    policy = CausalPolicy(model, driver)
+    policy = CausalPolicy(model, choice.driver)
     tokens = recipe.train.tokens_per_microbatch
     if tokens == "auto":
         tokens = microbatch.tokens_for(
@@ -123,14 +134,14 @@ def open_session(
         recipe,
         "model",
         dtype=str(dtype).removeprefix("torch."),
-        driver=driver,
+        driver=choice.driver,
         threads=torch.get_num_threads(),
     )
     recipe = settled(recipe, "train", tokens_per_microbatch=tokens)
-    text = f"{driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
+    text = f"{choice.driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
     emit(Event("phase", 0, {"text": text}))
     return Session(
-        recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device, may_recompute
+        recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device, key, may_recompute
     )
 
 

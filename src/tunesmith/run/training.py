@@ -36,6 +36,7 @@ from tunesmith.run.judge import Exam, Marks, compared, examine, retention_exampl
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.rows import prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
+from tunesmith.run.stopping import stoppable
 
 
 @dataclass
@@ -53,8 +54,13 @@ class Stage:
         """The held-out sequences, read from the store once."""
         return list(self.prepared.validation)
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the data sources, by ``Example.source``."""
+        return [source.path for source in self.prepared.job.sources]
 
-def train(
+
+def train_one(
     recipe: Recipe,
     *,
     out: str | Path | None = None,
@@ -62,7 +68,7 @@ def train(
     sinks: tuple[Sink, ...] = (),
     switch_proofs_off: bool = False,
 ) -> Run:
-    """Train ``recipe`` into a run folder. A failed proof raises ``GateFailed``, bad input ``UserError``."""
+    """Train ``recipe``, which has no stages, into a run folder; raises as ``run.stages.train`` does."""
     parts(recipe)
     for suite in recipe.evaluate.suites:
         suites.tasks_of(suite)
@@ -73,19 +79,24 @@ def train(
     workers = join()
     lock = run.lock() if workers.first else None
     try:
-        stage = _open(recipe, run, workers, sinks)
-        if recipe.proofs == "start" and not switch_proofs_off and not run.proven:
-            _prove(stage)
-        # an adapter can be switched off to measure the base at the end, so that training starts at once
-        exam = _exam(stage) if stage.session.attached.artifact == "model" else None
-        job, progress = _job(stage, resume=resume)
-        _start(stage, job, progress)
-        progress = fit(job, progress)
-        if progress.step < job.steps and not progress.stopped_early:
-            _paused(stage, job, progress)
-        elif workers.first:
-            _finish(stage, job, progress, exam)
-        workers.wait()
+        with stoppable(run) as now:
+            stage = _open(recipe, run, workers, sinks)
+            if recipe.proofs == "start" and not switch_proofs_off and not run.proven:
+                now("the proofs")
+                _prove(stage)
+            now("the exam before training")
+            # an adapter can be switched off to measure the base at the end, so that training starts at once
+            exam = _exam(stage) if stage.session.attached.artifact == "model" else None
+            job, progress = _job(stage, resume=resume)
+            _start(stage, job, progress)
+            now("training")
+            progress = fit(job, progress)
+            now("the last exam")
+            if progress.step < job.steps and not progress.stopped_early:
+                _paused(stage, job, progress)
+            elif workers.first:
+                _finish(stage, job, progress, exam)
+            workers.wait()
     finally:
         workers.close()
         if lock is not None:
@@ -127,11 +138,11 @@ def _prove(stage: Stage) -> None:
     outcomes = prove_session(stage.session, stage.prepared, emit=stage.emit)
     if stage.workers.first:
         stage.run.write("proof.json", {"proofs": [outcome.as_dict() for outcome in outcomes]})
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+    failed = [outcome for outcome in outcomes if outcome.passed is False]
     if failed:
         reasons = "; ".join(f"{one.name}: {one.why} (measured {one.measured}, bound {one.bound})" for one in failed)
         raise GateFailed(f"{len(failed)} of {len(outcomes)} proofs failed, nothing was trained. {reasons}")
-    stage.emit(Event("note", 0, {"text": f"{len(outcomes)} proofs passed"}))
+    stage.emit(Event("note", 0, {"text": f"{sum(bool(one.passed) for one in outcomes)} proofs passed"}))
 
 
 def _exam(stage: Stage) -> Exam:
@@ -146,7 +157,7 @@ def _exam(stage: Stage) -> Exam:
         with stage.session.attached.off():
             marks = examine(stage.session, exam, emit=stage.emit, words="the base")
         if stage.workers.first:
-            stage.run.write("eval/before.json", marks.as_dict())
+            stage.run.write("eval/before.json", marks.as_dict(stage.sources))
     return exam
 
 
@@ -177,15 +188,28 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         if resume and stage.workers.first:
             cut_after(stage.run.events, 0)
             stage.emit(Event("note", 0, {"text": "no checkpoint was saved yet: starting at update 1"}))
+        _carry_optimizer(stage, job)
         return job, Progress()
-    checkpoint.restore(found.path, session.weights, job.optimizer)
+    session.attached.restore(checkpoint.restore(found.path, session.weights, job.optimizer))
     if stage.workers.first:
         cut_after(stage.run.events, found.progress.step)
     for name in found.damaged:
         stage.emit(Event("note", found.progress.step, {"text": f"passed over the damaged checkpoint {name}"}))
-    text = f"resuming at update {found.progress.step + 1} of {steps}, epoch {feed.epoch_of(found.progress.step):.2f}"
-    stage.emit(Event("note", found.progress.step, {"text": text}))
+    done = found.progress.step
+    text = f"resuming at update {done + 1:,} of {steps:,}, epoch {feed.epoch_of(done):.2f}"
+    stage.emit(Event("note", done, {"text": text if done < steps else f"all {steps:,} updates are done"}))
     return job, found.progress
+
+
+def _carry_optimizer(stage: Stage, job: Job) -> None:
+    """Take over the optimizer's state of parameters that the run this one starts from trained too."""
+    recipe = stage.session.recipe
+    if recipe.train.optimizer_state == "fresh" or recipe.model.start is None:
+        return
+    found = checkpoint.newest(Run.open(recipe.model.start).last_stage.checkpoints)
+    kept = 0 if found is None else checkpoint.carry(found.path, job.optimizer)
+    text = f"the optimizer's state of {kept} of {len(stage.session.weights.parameters)} parameters is carried over"
+    stage.emit(Event("note", 0, {"text": text}))
 
 
 def _validation(stage: Stage) -> Any:
@@ -241,13 +265,14 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
         stage.session.attached.load(stage.run.artifact)
     exam = exam or _exam(stage)
     marks = examine(stage.session, exam, emit=stage.emit, words="the tuned model")
-    after, before = marks.as_dict(), stage.run.read("eval/before.json")
+    after, before = marks.as_dict(stage.sources), stage.run.read("eval/before.json")
     stage.run.write("eval/after.json", after)
     changes = as_dict(compared(Marks.from_dict(before), marks))
     report = _report(stage, job, progress, finished=True)
     report |= {
         "before": before.get("task", {}),
         "after": after["task"],
+        "by_source": after["by_source"],
         "changes": changes,
         "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
     }

@@ -12,6 +12,8 @@ from torch import nn
 
 from tunesmith.contracts.data import Message
 from tunesmith.contracts.method import Attached, Method
+from tunesmith.data.choose import no_template
+from tunesmith.data.ledger import JOINED
 from tunesmith.errors import GateFailed, UserError, did_you_mean
 from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder
@@ -28,21 +30,24 @@ SAVED_BOUND = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 """The same for the written model, whose weights are rounded to the base's stored format."""
 
 
-def open_run(run: Run | str | Path, *, dtype: str | None = None) -> Session:
-    """A run's model with its best checkpoint, ready to use; ``dtype`` overrides the one it was trained in."""
-    run = run if isinstance(run, Run) else Run.open(run)
+def open_run(run: Run | str | Path, *, dtype: str | None = None, template: str | None = None) -> Session:
+    """A run's model with its best checkpoint; ``dtype`` and ``template`` override those it was trained with."""
+    run = (run if isinstance(run, Run) else Run.open(run)).last_stage
     recipe = run.recipe if dtype is None else settled(run.recipe, "model", dtype=dtype)
+    recipe = recipe if template is None else settled(recipe, "data", template=template)
     artifact = run.artifact
+    if artifact.name == "model":  # all weights are in it, so what it was trained from is not needed
+        recipe = settled(recipe, "model", start=None)
     session = open_session(recipe, masters=False)
     session.attached.load(artifact)
     session.policy.eval()
     return session
 
 
-def open_any(name: str | Path) -> Session:
-    """A run folder, or a base model (folder, hub id, ``embedded``) as it is."""
-    if (Path(name) / "recipe.yaml").is_file():
-        return open_run(name)
+def open_any(name: str | Path, *, template: str | None = None) -> Session:
+    """A run folder, or a base model (folder, hub id, ``embedded``) as it is; ``template`` as in ``data.template``."""
+    if _is_run(name):
+        return open_run(name, template=template)
     if "/" in str(name) and Path(name).parent.is_dir() and not Path(name).exists():
         raise UserError(
             f"no run or model folder at {name}",
@@ -50,9 +55,20 @@ def open_any(name: str | Path) -> Session:
             hint=did_you_mean(str(name), [str(path) for path in Path(name).parent.iterdir()]),
             code="not-a-run",
         )
-    session = open_session(Recipe(model={"base": str(name)}, method=Part(name="full")), masters=False)
+    recipe = Recipe(model={"base": str(name)}, data={"template": template or "auto"}, method=Part(name="full"))
+    session = open_session(recipe, masters=False)
     session.policy.eval()
     return session
+
+
+def joined_rows(run: Run) -> bool:
+    """Whether most rows of a run were prompts and completions joined as they are, without a template."""
+    ledger = run.read("ledger.json")
+    return bool(ledger.get("notes", {}).get(JOINED, 0) * 2 > ledger.get("rows", 0))
+
+
+def _is_run(name: str | Path) -> bool:
+    return (Path(name) / "recipe.yaml").is_file()
 
 
 def load(run: Run | str | Path) -> nn.Module:
@@ -70,23 +86,42 @@ def attach(model: nn.Module, method: Method) -> Attached:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A model with its tokenizer and template."""
+    """A model with its tokenizer and template; with ``raw`` it is asked without one, as in ``Chat``."""
 
     session: Session
+    raw: bool = False
 
     def generate(self, text: str, *, max_new_tokens: int = 256) -> str:
         """The greedy answer to one user message."""
-        ids = self.session.encoder.prompt_ids([Message("user", text)])
+        ids = self.session.encoder.prompt_ids([Message("user", text)], raw=self.raw)
         (answer,) = generator(self.session, max_new_tokens=max_new_tokens).generate([ids])
         return self.session.encoder.decode(answer.ids)
 
 
 class Chat:
-    """A conversation with a session's model; greedy answers."""
+    """A conversation with a session's model; greedy answers.
 
-    def __init__(self, session: Session, *, system: str | None = None) -> None:
+    With ``raw`` every turn stands alone and is continued as it is, without a template: so is a run asked whose rows
+    were prompts and completions joined as they are.
+    """
+
+    def __init__(self, session: Session, *, system: str | None = None, raw: bool = False) -> None:
+        if raw and system:
+            raise UserError(
+                "a system prompt needs a chat template, and this run was trained without one",
+                hint="Put the words into the message, or name a template with --template.",
+                code="no-system-prompt",
+            )
+        if not raw and session.encoder.template is None:
+            raise no_template()
         self.session = session
+        self.system = system
+        self.raw = raw
         self.messages: list[Message] = [Message("system", system)] if system else []
+
+    def again(self) -> Chat:
+        """A new conversation with the same model."""
+        return Chat(self.session, system=self.system, raw=self.raw)
 
     def say(self, text: str) -> str:
         """Add a user turn and return the answer, which becomes part of the conversation."""
@@ -95,11 +130,11 @@ class Chat:
     def stream(self, text: str) -> Iterator[str]:
         """The same, piece by piece."""
         encoder = self.session.encoder
-        self.messages.append(Message("user", text))
+        self.messages = [*([] if self.raw else self.messages), Message("user", text)]
         engine = generator(self.session, max_new_tokens=256)
         ids: list[int] = []
         shown = ""
-        for token in engine.stream(encoder.prompt_ids(self.messages)):
+        for token in engine.stream(encoder.prompt_ids(self.messages, raw=self.raw)):
             ids.append(token)
             whole = encoder.decode(ids)
             if not whole.endswith("�"):
@@ -108,9 +143,11 @@ class Chat:
         self.messages.append(Message("assistant", encoder.decode(ids)))
 
 
-def chat(run: Run | str | Path, *, system: str | None = None) -> Chat:
-    """Open a conversation with a run, or with a base model."""
-    return Chat(open_any(run if not isinstance(run, Run) else run.folder), system=system)
+def chat(run: Run | str | Path, *, system: str | None = None, template: str | None = None) -> Chat:
+    """Open a conversation with a run, asked as its rows were, or with a base model; ``template`` as in the recipe."""
+    name = run.folder if isinstance(run, Run) else run
+    raw = template is None and _is_run(name) and joined_rows(Run.open(name))
+    return Chat(open_any(name, template=template), system=system, raw=raw)
 
 
 def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
@@ -163,7 +200,11 @@ def _no_layout(session: Session) -> dict[str, Any]:
 
 
 def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
-    """Metrics of runs side by side, and each later run's change against the first where both saw the same rows."""
+    """Metrics of runs side by side, and each later run's change against the first where both saw the same rows.
+
+    Returns ``{first, same_rows, runs: {run: {metric: estimate}}, differences: {run: {metric: estimate}}}``; a
+    difference is None where the two were not measured on the same rows.
+    """
     if len(runs) < 2:
         raise UserError("compare needs at least two runs", got=len(runs), code="too-few-runs")
     opened = [Run.open(path) for path in runs]
@@ -173,13 +214,21 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
             raise UserError(f"{run.folder} has no evaluation yet", hint="Finish it with --resume.", code="no-result")
     names = [str(run.folder) for run in opened]
     results = [Marks.from_dict(value) for value in after]
+    differences = {
+        name: _changes(compared(results[0], later)) for name, later in zip(names[1:], results[1:], strict=True)
+    }
     return {
         "first": names[0],
-        "runs": {name: value["task"] for name, value in zip(names, after, strict=True)},
-        "differences": {
-            name: _changes(compared(results[0], later)) for name, later in zip(names[1:], results[1:], strict=True)
-        },
+        "same_rows": all(change is not None for changes in differences.values() for change in changes.values()),
+        "runs": {name: _values(marks) for name, marks in zip(names, results, strict=True)},
+        "differences": differences,
     }
+
+
+def _values(marks: Marks) -> dict[str, Any]:
+    """Every metric by name."""
+    alone = compared(Marks(None, None, None), marks)
+    return {f"{item.what} {item.metric}": item.after.as_dict() for item in alone}
 
 
 def _changes(comparisons: Sequence[Comparison]) -> dict[str, Any]:
