@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,16 +9,8 @@ from typing import Any
 import pytest
 from said import Tunesmith
 
+from tunesmith.proof.base import Outcome
 from tunesmith.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Proof:
-    name: str
-    passed: bool
-    measured: float | None
-    bound: float | None
-    why: str
 
 
 @pytest.fixture
@@ -53,12 +44,17 @@ def test_train_passes_everything_on(call: Tunesmith, library: ModuleType, recipe
 def test_check_fails_with_the_exit_code_of_a_failed_proof(
     passed: bool, call: Tunesmith, library: ModuleType, recipe: Path
 ) -> None:
-    proofs = [Proof("packed = padded", True, 1e-7, 1e-5, "linear algebra"), Proof("mask [1]", passed, 0.0, None, "w")]
+    proofs = [
+        Outcome("packed = padded", True, 1e-7, 1e-5, "linear algebra"),
+        Outcome("mask [1]", passed, 0.0, None, "w"),
+        Outcome("slow", None, None, None, "not proven within 60 s"),
+    ]
     library.check = lambda _: proofs
     said = call("check", recipe)
     assert said.code == (0 if passed else 1)
     assert "mask [1]" in said.out
     assert ("FAILED" in said.out) is not passed
+    assert [line.split()[:2] for line in said.out.splitlines() if "60 s" in line] == [["skipped", "slow"]]
     answered = call("check", recipe, "--json")
     assert answered.code == said.code
     assert answered.json["proofs"][0] == {
@@ -67,44 +63,84 @@ def test_check_fails_with_the_exit_code_of_a_failed_proof(
         "measured": 1e-7,
         "bound": 1e-5,
         "why": "linear algebra",
+        "seconds": 0.0,
+        "cached": False,
     }
+    assert answered.json["proofs"][2].items() >= {"passed": None, "skipped": "not proven within 60 s"}.items()
 
 
-def test_eval_prints_value_and_interval(call: Tunesmith, library: ModuleType) -> None:
+def test_eval_prints_value_and_interval(
+    call: Tunesmith, library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metric = {"value": 0.5, "low": 0.4, "high": 0.625, "n": 1000}
+    (tmp_path / "s.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     library.evaluate = lambda target, *, suite: {"metrics": {f"{target}/{suite}": metric}}
     said = call("eval", "runs/a", "--suite", "s.yaml")
     for word in ("runs/a/s.yaml", "0.5", "0.4 to 0.625", "1,000"):
         assert word in said.out
-    assert call("eval", "runs/a", "--suite", "s", "--json").json == {"metrics": {"runs/a/s": metric}}
+    answered = call("eval", "runs/a", "--suite", "embedded", "--json").json
+    assert answered == {"metrics": {"runs/a/embedded": metric}}
 
 
 def test_eval_fails_where_a_task_misses_its_threshold(call: Tunesmith, library: ModuleType) -> None:
     metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
     library.evaluate = lambda *_, **__: {"metrics": {"facts": metric}, "failed": ["facts"]}
-    assert call("eval", "runs/a", "--suite", "s", "--json").code == 1
-    said = call("eval", "runs/a", "--suite", "s")
+    assert call("eval", "runs/a", "--suite", "embedded", "--json").code == 1
+    said = call("eval", "runs/a", "--suite", "embedded")
     assert said.code == 1
     assert "Below their threshold: facts." in said.err
 
 
-def test_compare_prints_differences(call: Tunesmith, library: ModuleType) -> None:
-    difference = {"value": -0.25, "low": -0.5, "high": None}
-    answer = {"first": "a", "runs": {}, "differences": {"b": {"loss": difference}}}
+def estimate(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.25, "high": value + 0.25, "n": 10}
+
+
+def test_compare_shows_the_values_and_the_paired_difference(call: Tunesmith, library: ModuleType) -> None:
+    answer = {
+        "first": "a",
+        "same_rows": True,
+        "runs": {
+            "a": {"task nll": estimate(2.0), "task perplexity": estimate(7.5)},
+            "b": {"task nll": estimate(1.5), "task perplexity": estimate(4.5)},
+        },
+        "differences": {"b": {"task nll": {"value": -0.5, "low": -0.75, "high": None}}},
+    }
     library.compare = lambda _: answer
     said = call("compare", "a", "b")
-    assert "-0.25" in said.out
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["task", "nll", "a", "2", "[1.75,", "2.25]"] in lines
+    assert ["b", "1.5", "[1.25,", "1.75]", "-0.5"] in lines
+    assert ["b", "4.5", "[4.25,", "4.75]"] in lines, "perplexity has no difference of its own"
     assert "difference to a" in said.out
+    assert "not the same rows" not in said.out
     assert call("compare", "a", "b", "--json").json == answer
+
+
+def test_compare_says_that_other_rows_have_no_paired_difference(call: Tunesmith, library: ModuleType) -> None:
+    library.compare = lambda _: {
+        "first": "a",
+        "same_rows": False,
+        "runs": {
+            "a": {"task nll": estimate(2.0)},
+            "b": {"task nll": estimate(1.5), "retention nll": estimate(3.0)},
+        },
+        "differences": {"b": {"task nll": None, "retention nll": None}},
+    }
+    lines = call("compare", "a", "b").out.splitlines()
+    (told,) = [line for line in lines if "1.5 [1.25, 1.75]" in line]
+    assert told.endswith("not the same rows: no paired difference")
+    (alone,) = [line for line in lines if "3 [2.75, 3.25]" in line]
+    assert alone.endswith("the first was not measured")
 
 
 def test_chat_talks_until_an_empty_line(call: Tunesmith, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     class Session:
-        session = "loaded once"
+        raw = False
 
-        def __init__(self, session: str, *, system: str | None) -> None:
-            assert session == self.session
+        def __init__(self, system: str | None) -> None:
             self.heard: list[str] = [system] if system else []
+            self.again = lambda: Session(system)
 
         def stream(self, text: str) -> list[str]:
             self.heard.append(text)
@@ -113,11 +149,12 @@ def test_chat_talks_until_an_empty_line(call: Tunesmith, library: ModuleType, mo
         def say(self, text: str) -> str:
             return "".join(self.stream(text))
 
-    library.chat = lambda _, *, system: Session("loaded once", system=system)
+    library.chat = lambda _, *, system, template: Session(template or system)
     lines = iter(["one", "two", "/new", "three", ""])
     monkeypatch.setattr("builtins.input", lambda: next(lines))
     assert call("chat", "run").out.splitlines() == ["heard 1", "heard 2", "heard 1"]
     assert call("chat", "run", "--system", "s", "-m", "x").out == "heard 2\n"
+    assert call("chat", "run", "--template", "t", "-m", "x").out == "heard 2\n"
     assert call("chat", "run", "-m", "x", "--json").json == {"message": "x", "answer": "heard 1"}
 
 
@@ -232,3 +269,17 @@ def test_parts_tell_their_options_and_paper(kind: str, name: str, call: Tunesmit
     assert all(option["help"] for option in part["options"])
     assert part["options"][0]["name"] in call(kind, name).out
     assert call(kind, name + "x").code == 2
+
+
+def test_an_unknown_suite_is_told_with_the_shipped_one(call: Tunesmith, library: ModuleType) -> None:
+    said = call("eval", "embedded", "--suite", "nope")
+    assert said.code == 2
+    assert "allowed: embedded, the path of a suite file" in said.err
+    assert "Did you mean 'embedded'?" in call("eval", "embedded", "--suite", "embeded").err
+
+
+def test_the_shipped_suite_is_named_as_it_is_known() -> None:
+    from tunesmith.cli.eval import SHIPPED
+    from tunesmith.run.suites import EMBEDDED_SUITE
+
+    assert SHIPPED == (EMBEDDED_SUITE,)

@@ -63,5 +63,44 @@ def test_rows_can_be_looked_at_even_where_training_would_be_refused(call: Tunesm
     said = call("data", "report", recipe, "data.max_lost=0.05", "--json")
     assert said.code == 0
     assert said.json["dropped"] == 1
-    assert "9% of the rows are dropped, more than data.max_lost (5%)" in said.err
-    assert "refuse" not in call("data", "report", recipe).err
+    why = "1 of 11 rows would be dropped (9%)"
+    assert said.json["refusal"].startswith(why)
+    assert f"`tunesmith train` would refuse these rows: {why}" in said.err
+    assert "refuse" in call("data", "show", recipe, "data.max_lost=0.05").err
+    sound = call("data", "report", recipe, "--json")
+    assert sound.json["refusal"] is None
+    assert "refuse" not in sound.err
+
+
+ANSWERED = {"messages": [{"role": "user", "content": "ask"}, {"role": "assistant", "content": "say"}]}
+ASKED = {"messages": [{"role": "user", "content": "ask"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "override", "told"),
+    [
+        (ANSWERED, "data.max_tokens=8", "every row is longer than max_tokens (8); got it is longer than 8 tokens (2"),
+        (ASKED, "data.max_lost=0.5", "no row is left to train on; got the conversation has no answer"),
+        (ASKED, "data.max_lost=1", "no row is left to train on; got the conversation has no answer"),
+    ],
+)
+def test_the_ledger_is_shown_where_nothing_is_left(
+    call: Tunesmith, recipe: Path, tmp_path: Path, row: dict[str, object], override: str, told: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    report = call("data", "report", recipe, override)
+    assert report.code == 0, report.err
+    assert "0 kept" in report.out
+    assert "rows.jsonl line 1: " in report.out
+    assert told in report.err.splitlines()[-1]
+    assert call("data", "report", recipe, override, "--json").json["sequences"]["train"] == 0
+    show = call("data", "show", recipe, override)
+    assert (show.code, show.out) == (2, "")
+    assert told in show.err
+
+
+def test_over_long_rows_that_are_forbidden_are_all_counted(call: Tunesmith, recipe: Path) -> None:
+    said = call("data", "report", recipe, "data.max_tokens=8", "data.overlong=refuse")
+    assert said.code == 0
+    assert "10 dropped: it is longer than 8 tokens" in said.out
+    assert "line 1 and 9 more rows are longer than max_tokens" in said.err

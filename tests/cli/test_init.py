@@ -99,3 +99,14 @@ def test_a_base_without_a_template_gets_a_plain_one(
     (base / "tokenizer_config.json").write_text(settings)
     assert call("init", "mine.jsonl", "--model", base).code == 0
     assert Recipe.load(tmp_path / "recipe.yaml").data.template == template
+
+
+@pytest.mark.parametrize(("folder", "data", "name"), [("my rows", ".", "my rows"), (".hidden", "../.hidden", "hidden")])
+def test_the_name_is_one_that_a_run_folder_can_have(
+    call: Tunesmith, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, data: str, name: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    rows(Path("mine.jsonl"), {"prompt": "q", "completion": "a"})
+    assert call("init", data).code == 0
+    assert Recipe.load("recipe.yaml").name == name

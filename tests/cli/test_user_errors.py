@@ -65,6 +65,10 @@ def chats(question: str, answer: str, count: int = 24) -> str:
         (jsonl([{"a": 1}]), [], "unknown-data-format", ["columns a", "prompt"]),
         (chats("hello", " "), [], None, ["empty"]),
         (jsonl(ROWS), ["model.base=./nowhere"], "model-not-found", ["nowhere"]),
+        (jsonl(ROWS), ["name=../x"], "invalid-value", ["name: it must name one folder", "'../x'"]),
+        (jsonl(ROWS), ["name=''"], "invalid-value", ["name: it must name one folder"]),
+        (jsonl(ROWS), ["name=.hidden"], "invalid-value", ["no dot in front"]),
+        (jsonl(ROWS), ["name=a\\b"], "invalid-value", ["name: it must name one folder"]),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -85,6 +89,54 @@ def test_a_base_without_a_chat_template_is_refused_with_the_choices(train: Train
     assert said.code == 2
     for word in ("template", "chatml", "plain"):
         assert word in said.err
+
+
+def test_chat_with_a_base_without_a_template_takes_one_by_option(call: Tunesmith, tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "plain", template=None)
+    said = call("chat", plain, "-m", "hello", "--json")
+    assert (said.code, said.json["error"]["code"]) == (2, "no-chat-template")
+    assert "--template" in said.err
+    said = call("chat", plain, "-m", "hello", "--template", "plain", "--json")
+    assert said.code == 0, said.err
+    assert said.json["message"] == "hello"
+    said = call("chat", plain, "-m", "hello", "--template", "plaim")
+    assert (said.code, "Did you mean 'plain'?" in said.err) == (2, True)
+
+
+def test_chat_asks_as_the_rows_of_the_run_were_written(
+    train: Train, call: Tunesmith, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith.data.chat import ChatEncoder
+    from tunesmith.run import Run
+
+    assert train(jsonl(ROWS), "train.steps=1").code == 0
+    real = ChatEncoder.prompt_ids
+    asked: list[str] = []
+
+    def prompt_ids(self: ChatEncoder, *words: Any, **options: Any) -> list[int]:
+        ids = real(self, *words, **options)
+        asked.append(self.decode(ids, special=True))
+        return ids
+
+    monkeypatch.setattr(ChatEncoder, "prompt_ids", prompt_ids)
+    said = call("chat", "run", "-m", "What is 3 and 3?")
+    assert said.code == 0, said.err
+    assert "without a chat template" in said.err
+    Run.open("run").model.generate("What is 4 and 4?", max_new_tokens=1)
+    assert asked == ["What is 3 and 3?", "What is 4 and 4?"]
+    assert "without a chat template" not in call("chat", "run", "-m", "hi", "--template", "auto").err
+    assert asked[2] == "<|im_start|>user\nhi<|im_end|><|im_start|>assistant\n"
+    assert call("chat", "run", "-m", "hi", "--system", "Be kind.", "--json").json["error"]["code"] == "no-system-prompt"
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_is_left(
+    train: Train,
+) -> None:
+    assert train(jsonl(ROWS), "train.steps=2").code == 0
+    said = train(None, "train.steps=2", "--resume")
+    assert said.code == 0, said.err
+    assert "all 2 updates are done" in said.err
+    assert "update 3" not in said.err
 
 
 def test_a_run_trains_and_is_not_overwritten(train: Train, tmp_path: Path) -> None:

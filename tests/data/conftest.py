@@ -35,12 +35,16 @@ Prepare = Callable[..., Prepared]
 
 @pytest.fixture
 def ready(tmp_path: Path, plain_encoder: ChatEncoder) -> Prepare:
-    """``ready(rows, max_tokens=…)``: writes the rows and prepares them with a cache of this test."""
+    """``ready(rows, max_tokens=…)``: rows prepared with a cache of this test, refused (``accept``) as for training."""
 
-    def run(rows: list[Any], *, encoder: ChatEncoder = plain_encoder, seed: int = 0, **options: Any) -> Prepared:
+    def run(
+        rows: list[Any], *, encoder: ChatEncoder = plain_encoder, seed: int = 0, accept: bool = True, **options: Any
+    ) -> Prepared:
         path = write_rows(tmp_path / "rows.jsonl", rows)
         options.setdefault("max_lost", 1.0)
         config = DataConfig(train=[{"path": str(path)}], **options)
-        return prepare(config, encode_answers, encoder, seed=seed, cache=tmp_path / "cache", options_key="answers")
+        cache = tmp_path / "cache"
+        prepared = prepare(config, encode_answers, encoder, seed=seed, cache=cache, options_key="answers")
+        return prepared.accepted() if accept else prepared
 
     return run

@@ -14,7 +14,7 @@ import pytest
 from small_rows import encode_answers, pair, write_rows
 
 from tunesmith.data.chat import ChatEncoder
-from tunesmith.data.ledger import LEAK, STATUSES, Ledger
+from tunesmith.data.ledger import JOINED, LEAK, SPELLED, STATUSES, Ledger
 from tunesmith.data.prepare import CHUNK, Prepared, prepare
 from tunesmith.data.show import plain_lines, show_lines
 from tunesmith.errors import UserError
@@ -134,6 +134,9 @@ def test_what_is_refused(ready: Any) -> None:
     with pytest.raises(UserError, match=r"line 1 is longer than max_tokens") as refused:
         ready([long], max_tokens=32, overlong="refuse")
     assert refused.value.code == "overlong-row"
+    with pytest.raises(UserError, match=r"line 61 and 1 more rows are longer than max_tokens"):
+        ready([*ROWS, long, long], max_tokens=32, overlong="refuse")
+    assert ready([*ROWS, long], max_tokens=512, overlong="refuse").refusal is None
     with pytest.raises(UserError) as everything:
         ready([long, long], max_tokens=32)
     assert everything.value.code == "all-overlong"
@@ -144,6 +147,47 @@ def test_what_is_refused(ready: Any) -> None:
     with pytest.raises(UserError, match="'output' is empty") as nothing:
         ready([{"instruction": "a", "output": ""}, {"instruction": "b", "output": " "}])
     assert nothing.value.code == "no-rows-left"
+
+
+def test_what_is_refused_can_be_looked_at(ready: Any) -> None:
+    empty = [{"instruction": "a", "output": ""}, {"instruction": "b", "output": " "}]
+    prepared = ready(empty, accept=False)
+    assert (len(prepared.train), len(prepared.validation), prepared.validation_records) == (0, 0, [])
+    assert prepared.ledger.total("dropped") == 2
+    assert prepared.refusal is not None
+    assert "rows.jsonl line 1" in str(prepared.refusal)
+    assert ready(empty, accept=False).hit
+    lost = ready([*ROWS[:8], *empty], accept=False, max_lost=0.1)
+    assert len(lost.train) + len(lost.validation) == 8
+    assert lost.refusal.code == "too-many-lost"
+    assert ready(ROWS, accept=False).refusal is None
+
+
+def test_rows_that_are_all_held_back_are_refused(tmp_path: Path, plain_encoder: ChatEncoder) -> None:
+    path = str(write_rows(tmp_path / "a.jsonl", ROWS[:5]))
+    config = DataConfig(train=[{"path": path}], validation=[{"path": path}])
+    prepared = prepare(config, encode_answers, plain_encoder, seed=0, cache=tmp_path, options_key="")
+    with pytest.raises(UserError, match="its prompt is in the validation rows") as nothing:
+        prepared.accepted()
+    assert nothing.value.code == "no-rows-left"
+
+
+def test_text_that_spells_a_special_token_is_told_with_an_example(ready: Any, plain_encoder: ChatEncoder) -> None:
+    special = max(plain_encoder.tokens.special, key=len)
+    sly = {"instruction": "what is " + "the word " * 20 + f"{special} here?", "output": "the dog"}
+    ledger = ready([*ROWS, sly, {"instruction": "what?", "output": f"the {special}"}]).ledger
+    assert ledger.notes[SPELLED] == 2
+    first = ledger.examples[SPELLED][0]
+    assert (first.line, special in first.text) == (61, True)
+    told = "\n".join(ledger.summary_lines())
+    assert f"note: {SPELLED} (2 rows)\n    rows.jsonl line 61: {special} in: …" in told
+    assert SPELLED not in ready(ROWS).ledger.notes
+
+
+def test_rows_joined_without_a_template_are_told(ready: Any, bytes_tokenizer: Any) -> None:
+    rows = [{"prompt": f"the {number}", "completion": "dog"} for number in range(4)]
+    assert ready(rows, encoder=ChatEncoder.build(bytes_tokenizer)).ledger.notes == {JOINED: 4}
+    assert ready(rows).ledger.notes == {}
 
 
 def test_the_cache_follows_everything_that_decides_tokens(ready: Any, bytes_tokenizer: Any) -> None:

@@ -97,6 +97,19 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content:
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_all_bad_lines_are_counted_and_the_first_five_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    lines = ['{"a": 1}', "", *[f'{{"a": {number}}}' if number % 2 else '{"a": ' for number in range(1, 15)]]
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="on 7 lines") as raised:
+        values(path)
+    got = raised.value.got
+    assert isinstance(got, list)
+    assert [one.split(" (")[0] for one in got] == ["line 4", "line 6", "line 8", "line 10", "line 12", "and 2 more"]
+    assert got[0] == 'line 4 (Expecting value at column 6: {"a":)'
+
+
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"Did you mean 'train\.jsonl'") as raised:

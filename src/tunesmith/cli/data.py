@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunesmith.cli.early import load_recipe
 from tunesmith.cli.output import emit, json_option, overrides_argument, recipe_argument, say, stdout
+from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
     from tunesmith.data.prepare import Prepared
@@ -28,6 +30,9 @@ def show(recipe: str, overrides: tuple[str, ...], count: int, as_json: bool) -> 
     Trained tokens are green and underlined on a terminal, and in [[ ]] elsewhere.
     """
     prepared = _prepare(recipe, overrides)
+    if len(prepared.train) == 0:
+        prepared.accepted()
+    _warn(prepared)
     from tunesmith.data.show import plain_lines, show_lines
 
     if as_json:
@@ -49,25 +54,31 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the ledger of RECIPE: what became of every row, and why."""
     prepared = _prepare(recipe, overrides)
     if as_json:
-        emit(prepared.ledger.to_json())
-        return
-    click.echo("\n".join(prepared.ledger.summary_lines()))
+        emit({**prepared.ledger.to_json(), "refusal": _refusal(prepared)})
+    else:
+        click.echo("\n".join(prepared.ledger.summary_lines()))
+    _warn(prepared)
 
 
 def _prepare(recipe: str, overrides: tuple[str, ...]) -> Prepared:
-    from tunesmith.recipe import Recipe
-
-    limit = Recipe.load(recipe, list(overrides)).data.max_lost
-    # looking is allowed whatever is lost: it is how one finds out why
-    loaded = Recipe.load(recipe, [*overrides, "data.max_lost=1"])
+    loaded = load_recipe(recipe, overrides)
     from tunesmith import run  # after the recipe: its mistakes are told before anything heavy is loaded
 
     prepared = run.prepare(loaded)
     say(prepared.words)
-    if prepared.ledger.lost_share > limit:
-        share = f"{prepared.ledger.lost_share:.0%}"
-        say(f"{share} of the rows are dropped, more than data.max_lost ({limit:.0%}): `tunesmith train` would refuse.")
     return prepared
+
+
+def _warn(prepared: Prepared) -> None:
+    """Say that training would refuse what can be looked at here."""
+    why = _refusal(prepared)
+    if why is not None:
+        say(f"`tunesmith train` would refuse these rows: {why}")
+
+
+def _refusal(prepared: Prepared) -> str | None:
+    found = prepared.refusal
+    return None if found is None else UserError(found.what, got=found.got, allowed=found.allowed).sentence()
 
 
 def _sequence(prepared: Prepared, index: int) -> dict[str, Any]:

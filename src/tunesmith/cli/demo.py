@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tunesmith.cli.output import INTERRUPTED, emit, json_option, say, stdout
+from tunesmith.errors import Interrupted
 
 
 @click.command()
@@ -18,10 +19,14 @@ def demo(out: Path | None, as_json: bool) -> int:
     """Measure the embedded model, prove the run, tune it, measure again, and compare answers. No network."""
     from tunesmith import run
     from tunesmith.cli.story import tell
+    from tunesmith.cli.train import stopped
     from tunesmith.engine.sinks.live import display
 
-    with closing(display()) as shown:
-        result: dict[str, Any] = run.demo(out, sinks=(shown,))
+    try:
+        with closing(display()) as shown:
+            result: dict[str, Any] = run.demo(out, sinks=(shown,))
+    except Interrupted as stop:
+        return stopped(stop, ["train", stop.folder] if stop.begun else ["demo"], as_json=as_json)
     if as_json:
         emit(result)
     if not result.get("finished", True):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tunesmith.cli.output import emit, grid, json_option, say, shown, stdout
+from tunesmith.errors import UserError, did_you_mean
+
+SHIPPED = ("embedded",)
+"""Suites that come with Tunesmith; ``run.suites`` knows what is in them."""
 
 
 @click.command("eval")
 @click.argument("run_or_model", metavar="RUN_OR_MODEL")
-@click.option("--suite", required=True, help="A suite file or the name of a suite.")
+@click.option("--suite", required=True, help="A suite file, or `embedded` for the shipped one.")
 @json_option
 def evaluate(run_or_model: str, suite: str, as_json: bool) -> int:
     """Evaluate RUN_OR_MODEL (a run folder, a model folder, `embedded` or a hub id) on a suite.
 
     Exit code 1 if a task misses the threshold that the suite sets for it.
     """
+    _known(suite)
     from tunesmith import run
 
     result = run.evaluate(run_or_model, suite=suite)
@@ -31,3 +38,17 @@ def evaluate(run_or_model: str, suite: str, as_json: bool) -> int:
     if failed:
         say(f"Below their threshold: {', '.join(failed)}.")
     return 1 if failed else 0
+
+
+def _known(suite: str) -> None:
+    """A suite that is neither shipped nor a file is told before torch is loaded."""
+    if suite in SHIPPED or Path(suite).exists():
+        return
+    near = did_you_mean(suite, SHIPPED)
+    raise UserError(
+        "unknown suite",
+        got=f"'{suite}'",
+        allowed=[*SHIPPED, "the path of a suite file"],
+        hint=near or "`embedded` is shipped; a file is YAML with a list of `tasks:`, each with `name:` and `rows:`.",
+        code="missing-suite",
+    )

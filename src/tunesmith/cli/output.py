@@ -6,17 +6,21 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
     from rich.text import Text
 
-PIPE_WIDTH = 1000
+PIPE_WIDTH = 100_000
 """Columns where the output is no terminal: nothing is wrapped or shortened for a program that reads it."""
+
+ALIGNED = 32
+"""Longest cell that the cells of the next column are aligned behind where the output is no terminal."""
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
@@ -53,7 +57,25 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def pairs(values: Mapping[str, Any]) -> Table:
+@dataclass(frozen=True)
+class Lines:
+    """A table that is drawn on a terminal, and anywhere else is plain lines without rules or trailing blanks."""
+
+    table: Table
+    rows: Sequence[Sequence[str | Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich prints."""
+        from rich.text import Text
+
+        if console.is_terminal:
+            yield self.table
+            return
+        for line in aligned([[str(cell) for cell in row] for row in self.rows]):
+            yield Text(line, no_wrap=True, overflow="ignore")
+
+
+def pairs(values: Mapping[str, Any]) -> Lines:
     """A borderless table of names and values."""
     from rich.table import Table
     from rich.text import Text
@@ -61,12 +83,13 @@ def pairs(values: Mapping[str, Any]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    for name, value in values.items():
-        table.add_row(name.replace("_", " "), Text(shown(value)))
-    return table
+    rows = [(name.replace("_", " "), shown(value)) for name, value in values.items()]
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return Lines(table, rows)
 
 
-def grid(columns: tuple[str, ...], rows: Sequence[tuple[str | Text, ...]]) -> Table:
+def grid(columns: tuple[str, ...], rows: Sequence[tuple[str | Text, ...]]) -> Lines:
     """A plain table with a header; strings are shown as they are, ``[`` included."""
     from rich import box
     from rich.table import Table
@@ -75,11 +98,17 @@ def grid(columns: tuple[str, ...], rows: Sequence[tuple[str | Text, ...]]) -> Ta
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    return table
+    return Lines(table, [columns, *rows])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line a row, cells two blanks apart and below each other, as far as none is longer than ``ALIGNED``."""
+    widths = [min(max(map(len, column)), ALIGNED) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it: ``1,234``, ``0.1235``, ``2.0e-04``, ``-``."""
+    """A value as a person reads it: ``1,234``, ``13,050``, ``0.1235``, ``2.0e-04``, ``-``."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -87,6 +116,8 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
+        if abs(value) >= 1e3:
+            return f"{value:,.0f}"
         return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:,.4g}"
     return str(value)
 

@@ -41,7 +41,7 @@ def starter(data: str, recipe: Path, base: str, columns: Mapping[str, str]) -> S
     plain_text = set(found.format.columns) == {"text"}
     mapped = {"columns": dict(columns)} if columns else {}
     chosen: dict[str, Any] = {
-        "name": Path(data).stem,
+        "name": Path(data).expanduser().resolve().stem.lstrip(".") or "run",
         "seed": 0,
         "model.base": _relative(base, recipe),
         "data.train": [{"path": _relative(data, recipe), "format": found.format.name, **mapped}],

@@ -1,4 +1,4 @@
-"""The result of a demo on a terminal: proofs, before and after, forgetting, answers side by side."""
+"""The result of a run on a terminal: before and after, sources; of a demo also proofs, forgetting, answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from tunesmith.cli.output import grid, interval, shown
+
+VERDICTS = {"better": "green", "worse": "red"}
 
 
 def tell(result: Mapping[str, Any], console: Console) -> None:
@@ -25,11 +28,39 @@ def tell(result: Mapping[str, Any], console: Console) -> None:
     console.print(f"\n[dim]{result['seconds']:.0f} seconds; everything is in[/] {result['run']}")
 
 
+def tell_changes(changes: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print ``{rows: {metric: {before, after, change, verdict}}}`` as a table; nothing where there is nothing."""
+    rows = [
+        (name if number == 0 else "", metric, *_changed(found))
+        for name, metrics in changes.items()
+        for number, (metric, found) in enumerate(metrics.items())
+    ]
+    if rows:
+        console.print("\n[bold]Before and after[/]")
+        console.print(grid(("rows", "metric", "before", "after", "change [95% interval]", ""), rows))
+
+
+def tell_sources(sources: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print ``{source: {metric: estimate}}``, a line a source; nothing where there is nothing."""
+    if sources:
+        metrics = tuple(next(iter(sources.values())))
+        console.print("\n[bold]Held-out rows by source[/]")
+        rows = [(name, *(interval(found[metric]) for metric in metrics)) for name, found in sources.items()]
+        console.print(grid(("source", *metrics), rows))
+
+
+def _changed(found: Mapping[str, Any]) -> tuple[str | Text, ...]:
+    before, after = (found[when] and shown(found[when]["value"]) for when in ("before", "after"))
+    verdict = found["verdict"] or ""
+    return before or "-", after, interval(found["change"]), Text(verdict, style=VERDICTS.get(verdict, ""))
+
+
 def _proofs(proofs: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print("\n[bold]Proved before the first step[/]")
     for proof in proofs:
-        mark = "[green]✓[/]" if proof["passed"] else "[red]✗[/]"
-        numbers = f"{shown(proof['measured'])}, bound {shown(proof['bound'])}"
+        mark = {None: "[yellow]–[/]", True: "[green]✓[/]", False: "[red]✗[/]"}[proof["passed"]]
+        skipped = proof["passed"] is None
+        numbers = "skipped" if skipped else f"{shown(proof['measured'])}, bound {shown(proof['bound'])}"
         console.print(f"  {mark} {escape(proof['why'])}  [dim]({escape(proof['name'])}: {numbers})[/]")
 
 

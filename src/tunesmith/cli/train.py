@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
+from tunesmith.cli.early import load_recipe
 from tunesmith.cli.output import INTERRUPTED, emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
+from tunesmith.errors import Interrupted
 
 SHOWN = (
     "run",
@@ -38,9 +42,7 @@ def train(
 
     Ctrl-C saves and stops; the same command with --resume goes on from there, exactly.
     """
-    from tunesmith.recipe import Recipe
-
-    loaded = Recipe.load(recipe, list(overrides))
+    loaded = load_recipe(recipe, overrides)
     from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
     from tunesmith.engine.sinks.live import display
     from tunesmith.events import silent
@@ -48,19 +50,43 @@ def train(
     if resume and out is None and Path(recipe).is_dir():
         out = Path(recipe)
     speaks = os.environ.get("RANK", "0") == "0"  # torchrun starts one process a device; one of them speaks
-    with closing(display()) if speaks else nullcontext(silent) as shown:
-        result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
+    again = ["train", recipe, *overrides, *(["--no-proofs"] if no_proofs else [])]
+    try:
+        with closing(display()) if speaks else nullcontext(silent) as shown:
+            result = run.train(loaded, out=out, resume=resume, sinks=(shown,), switch_proofs_off=no_proofs)
+    except Interrupted as stop:
+        return stopped(stop, again, as_json=as_json) if speaks else INTERRUPTED
     if not speaks:
         return 0
     summary = result.summary()
-    finished = summary.get("finished", True)
-    if as_json:
-        emit(summary)
-    else:
-        stdout().print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
-    if finished:
+    _show(summary, as_json=as_json)
+    if summary.get("finished", True):
         say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")
         return 0
-    words = ["tunesmith", "train", recipe, *overrides, "--out", summary["run"], "--resume"]
-    say(f"\nStopped and saved. Go on with: {shlex.join(words)}")
+    say(f"\nStopped and saved. Go on with: {_command([*again, '--out', summary['run'], '--resume'])}")
     return INTERRUPTED
+
+
+def stopped(stop: Interrupted, again: Sequence[str], *, as_json: bool) -> int:
+    """Say what an interrupted run has saved and how to go on: by ``again``, the words that began it, and its folder."""
+    resume = ["--resume"] if stop.begun else []
+    if as_json:
+        emit({"run": stop.folder, "finished": False, "stopped": stop.saved})
+    say(f"\n{stop.saved} Go on with: {_command([*again, '--out', stop.folder, *resume])}")
+    return INTERRUPTED
+
+
+def _show(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        emit(summary)
+        return
+    from tunesmith.cli.story import tell_changes, tell_sources
+
+    console = stdout()
+    console.print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
+    tell_changes(summary.get("changes", {}), console)
+    tell_sources(summary.get("by_source", {}), console)
+
+
+def _command(words: Sequence[str]) -> str:
+    return shlex.join(["tunesmith", *words])

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import Any
 
-from tunesmith.contracts.data import Encoding, Message, Prompt, Record, TrainOn
+from tunesmith.contracts.data import Encoding, Framed, Message, Prompt, Record, TrainOn
 from tunesmith.data.choose import adds_bos, choose, no_template, special_tokens
 from tunesmith.data.formats.base import BadRow
+from tunesmith.data.framing import frame
 from tunesmith.data.render import Renderer, Rendering
 from tunesmith.data.tokens import Tokens
 from tunesmith.errors import UserError
@@ -131,7 +132,7 @@ class ChatEncoder:
             return
         self._agreed = Counter()
         for record in records:
-            if record.messages is not None and not self._joined(record):
+            if record.messages is not None and not self.joined(record):
                 with suppress(BadRow):
                     self._ahead[id(record)] = (record, self._draw(self._turns(record.messages), record.tools))
         self._agreed = None
@@ -146,7 +147,7 @@ class ChatEncoder:
         """
         if record.messages is None:
             raise BadRow("the row is plain text, and the objective needs a conversation")
-        if self._joined(record):
+        if self.joined(record):
             return [self._join(record, train_on)]
         _, drawn = self._ahead.pop(id(record), (record, None))
         turns = self._turns(record.messages)
@@ -186,6 +187,15 @@ class ChatEncoder:
         at += len(marker)
         return self._plain([(text[:at], False), (text[at:] + (self.eos or ""), True)])
 
+    def framed(self, text: str, pair: str | None = None) -> Framed:
+        """A text or a pair as a classifier reads it."""
+        return frame(self.tokens, text, pair, end=self.eos)
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether a whole text is read at its first token (``[CLS]``), or at its last (decoders)."""
+        return self.tokens.separates and "cls_token" in self.variables
+
     def prompt_ids(self, messages: Sequence[Message], tools: Tools = None, *, raw: bool = False) -> list[int]:
         """The ids that an answer to ``messages`` is generated from; ``raw`` joins without a template."""
         if raw:
@@ -200,7 +210,7 @@ class ChatEncoder:
         if record.messages is None or record.messages[-1].role != "assistant":
             return None
         asked, answer = record.messages[:-1], record.messages[-1]
-        raw = self._joined(record)
+        raw = self.joined(record)
         text = "".join(message.content for message in asked) if raw else self.render_prompt(asked, record.tools)
         return Prompt(self.prompt_ids(asked, record.tools, raw=raw), answer.content, text, record.meta)
 
@@ -213,12 +223,13 @@ class ChatEncoder:
         ends = [self.tokens.number(token) for token in (self.eos, self.end_of_turn) if token]
         return {number for number in ends if number is not None}
 
+    def joined(self, record: Record) -> bool:
+        """Whether prompt and completion are joined as they are, because the recipe names no template."""
+        return record.raw_prompt and self.template_name == "auto"
+
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of ``ids``, without special tokens unless asked for."""
         return self.tokens.decode(ids, special=special)
-
-    def _joined(self, record: Record) -> bool:
-        return record.raw_prompt and self.template_name == "auto"
 
     def _join(self, record: Record, train_on: TrainOn) -> Encoding:
         messages = record.messages or ()

@@ -55,9 +55,10 @@ def choose(tokenizer: Any, template: str, *, new_tokens: bool) -> Choice:
 def no_template() -> UserError:
     """What a base model without a chat template is refused with."""
     return UserError(
-        "the model has no chat template, and these rows are conversations",
-        allowed=[f"template: {name}" for name in OWN] + ["template: the path of a jinja file"],
-        hint="Set data.template; `plain` is right for most base models.",
+        "the model has no chat template to write a conversation with",
+        allowed=[*OWN, "the path of a jinja file"],
+        hint="Set data.template in the recipe, or --template of `tunesmith chat`; `plain` is right for most base "
+        "models.",
         code="no-chat-template",
     )
 

@@ -14,7 +14,7 @@ from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.fit import Overlong, fit
 from tunesmith.data.formats import FORMATS
 from tunesmith.data.formats.base import BadRow, Format
-from tunesmith.data.ledger import LOST, Entry, Example, Ledger, SourceCount, empty_like, short
+from tunesmith.data.ledger import JOINED, LOST, SPELLED, Entry, Example, Ledger, SourceCount, empty_like, short
 from tunesmith.data.recognise import rename
 from tunesmith.data.sources import Broken, Row
 from tunesmith.data.store import Encoded, part_path, write_part
@@ -86,29 +86,33 @@ def _run_row(job: Job, ledger: Ledger, row: Row, record: Record | BadRow, *, num
     except BadRow as bad:
         ledger.add(Entry(number, source, row.line, "dropped", str(bad)), _example(row))
         return []
-    where = f"{row.file} line {row.line}"
-    fitted = fit(encodings, max_tokens=job.max_tokens, overlong=job.overlong, where=where)
+    fitted = fit(encodings, max_tokens=job.max_tokens, overlong=job.overlong)
     if fitted.status == "kept":
         ledger.sources[source].count("kept")
     else:
         ledger.add(Entry(number, source, row.line, fitted.status, fitted.reason), _example(row))
-    _note(job, ledger, record, fitted.encodings)
+    _note(job, ledger, row, record, fitted.encodings)
     group = group_of(record, job.marker)
-    divisible = record.text is not None
+    divisible = record.text is not None and record.labels is None
     return [
         Encoded(one, number, source, row.line, group, at if divisible else 0) for at, one in enumerate(fitted.encodings)
     ]
 
 
-def _note(job: Job, ledger: Ledger, record: Record, encodings: Sequence[Encoding]) -> None:
+def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequence[Encoding]) -> None:
     for note in {_COUNTER.sub("", encoding.note) for encoding in encodings}:
         if note and note not in ("cut", "split"):
             ledger.notes[note] += 1
-    text = record.text if record.text is not None else "".join(one.content for one in record.messages or ())
+    if job.encoder.joined(record):
+        ledger.notes[JOINED] += 1
+    text = record.text + (record.pair or "") if record.text is not None else "".join(one.content for one in record.messages or ())
     lost = job.encoder.tokens.lost(text)
     if lost:
         ledger.notes[LOST] += 1
         ledger.lost_characters.update(lost)
+    special = job.encoder.tokens.spelled(text)
+    if special:
+        ledger.note(SPELLED, Example(row.file, row.line, f"{special} in: {short(text, around=special)}"))
 
 
 def _example(row: Row) -> Example:

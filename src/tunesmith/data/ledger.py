@@ -18,6 +18,8 @@ Status = Literal["kept", "cut", "split", "dropped"]
 STATUSES: tuple[Status, ...] = ("kept", "cut", "split", "dropped")
 LEAK = "its prompt is in the validation rows"
 LOST = "the tokenizer loses characters"
+JOINED = "prompt and completion are joined as they are, without a chat template"
+SPELLED = "its text spells a special token and is read as that token"
 EXAMPLES = 3
 
 
@@ -104,7 +106,15 @@ class Ledger:
         """List a row that was not simply kept, and count it."""
         self.sources[entry.source].count(entry.status)
         self.entries.append(entry)
-        shown = self.examples.setdefault(entry.reason, [])
+        self._show(entry.reason, example)
+
+    def note(self, note: str, example: Example) -> None:
+        """Count a row of which ``note`` is true, whatever becomes of it."""
+        self.notes[note] += 1
+        self._show(note, example)
+
+    def _show(self, reason: str, example: Example) -> None:
+        shown = self.examples.setdefault(reason, [])
         if len(shown) < EXAMPLES:
             shown.append(example)
 
@@ -174,21 +184,27 @@ class Ledger:
         lines.append(f"{self.rows:,} rows: {counts}")
         for reason, count in self.reasons.most_common():
             lines.append(f"  {count:,} {reason}")
-            shown = self.examples.get(reason.partition(": ")[2], ())
-            lines += [f"    {Path(one.file).name} line {one.line}: {one.text}" for one in shown[:1]]
+            lines += self._first_example(reason.partition(": ")[2])
         worst = " ".join(character for character, _ in self.lost_characters.most_common(12))
         for note, count in self.notes.most_common():
             lines.append(f"  note: {note} ({count:,} rows)" + (f": {worst}" if note == LOST else ""))
+            lines += self._first_example(note)
         for side, tokens in self.tokens.items():
             share = self.trained_tokens[side] / max(tokens, 1)
             lines.append(f"{side}: {self.sequences[side]:,} sequences, {tokens:,} tokens, {share:.0%} of them trained")
         return lines
 
+    def _first_example(self, reason: str) -> list[str]:
+        shown = self.examples.get(reason, ())
+        return [f"    {Path(one.file).name} line {one.line}: {one.text}" for one in shown[:1]]
 
-def short(value: Any) -> str:
-    """The beginning of a row, on one line."""
+
+def short(value: Any, *, around: str = "") -> str:
+    """A piece of a row, on one line: its beginning, or where ``around`` stands in it."""
     text = " ".join(str(value).split())
-    return text if len(text) <= 100 else text[:100] + "…"
+    start = max(0, text.find(around) - 40)
+    cut = text[start : start + 100]
+    return ("…" if start else "") + cut + ("…" if start + 100 < len(text) else "")
 
 
 def empty_like(sources: Iterable[SourceCount]) -> Ledger:

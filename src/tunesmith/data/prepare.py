@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -24,11 +25,12 @@ import numpy as np
 from tunesmith.contracts.data import Record
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.chunks import Chunk, Encode, Job, read_record
-from tunesmith.data.fit import NO_TARGET, NO_TARGET_LEFT, too_long
 from tunesmith.data.formats.base import BadRow
-from tunesmith.data.ledger import LEAK, Entry, Ledger, SourceCount, empty_like, top_reasons
+from tunesmith.data.ledger import LEAK, Entry, Ledger, SourceCount, empty_like
+from tunesmith.data.look import recognised, sources_of
 from tunesmith.data.pool import cores, run_chunks
-from tunesmith.data.recognise import check_columns, recognise, rename
+from tunesmith.data.recognise import rename
+from tunesmith.data.refusal import refusal
 from tunesmith.data.sources import Broken, Row, Source, open_source
 from tunesmith.data.split import by_share
 from tunesmith.data.store import TokenStore, join_parts, part_path, read_ledger
@@ -36,7 +38,6 @@ from tunesmith.errors import UserError
 from tunesmith.recipe.schema import DataConfig, SourceConfig
 
 CHUNK = 500
-SAMPLE = 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Prepared:
     key: str
     job: Job
     opened: tuple[Source, ...]
+    refusal: UserError | None = None
+    """Why these rows may not be trained on: nothing is left, or more is lost than the recipe allows."""
+
+    def accepted(self) -> Prepared:
+        """These rows, where they may be trained on; else the ``refusal`` is raised."""
+        if self.refusal is not None:
+            raise self.refusal
+        return self
 
     @property
     def words(self) -> str:
@@ -93,7 +102,7 @@ def prepare(
     ``options_key`` says everything about ``encode`` that decides its result; ``marker`` is where text rows turn from
     prompt to answer; ``progress`` is told the number of rows done so far. A row for which ``encode`` raises ``BadRow``
     (such as a text without the marker) is dropped for that reason. Raises ``UserError`` for files that cannot be
-    read, for data of which nothing is left, and where more than ``config.max_lost`` of the rows is dropped.
+    read. Rows that training would refuse are prepared as well, so that they can be looked at: ``accepted`` refuses.
     """
     job, opened = _job(config, encode, encoder, marker=marker, cache=cache)
     key = _key(job, opened, options_key)
@@ -105,21 +114,32 @@ def prepare(
     store = TokenStore(folder)
     train, validation = _sides(store, config, ledger, seed=seed)
     _count_tokens(ledger, train, validation)
-    _refuse_losses(ledger, config.max_lost)
-    return Prepared(train, validation, ledger, encoder, hit, key, job, opened)
+    return Prepared(train, validation, ledger, encoder, hit, key, job, opened, refusal(ledger, config))
+
+
+def training_records(config: DataConfig) -> Iterator[Record]:
+    """Every training row that can be read, as a record; files are opened when the first one is asked for."""
+    for one in config.train:
+        source = open_source(one.path, split=one.split, unit=_unit(one))
+        form = recognised(one, source).format
+        for row in source.rows():
+            with suppress(BadRow):
+                if not isinstance(row.value, Broken):
+                    yield form.read(rename(row.value, one.columns))
 
 
 def _job(
     config: DataConfig, encode: Encode, encoder: ChatEncoder, *, marker: str | None, cache: Path
 ) -> tuple[Job, tuple[Source, ...]]:
-    held_out = config.validation if isinstance(config.validation, list) else []
     if not config.train:
         raise UserError("no training data", hint="Name a file in data.train.", code="no-data")
-    both = [*config.train, *held_out]
+    both = sources_of(config)
     opened = tuple(open_source(one.path, split=one.split, unit=_unit(one)) for one in both)
-    counts = [_recognised(one, source) for one, source in zip(both, opened, strict=True)]
-    for count in counts[len(config.train) :]:
-        count.validation = True
+    counts = []
+    for number, (one, source) in enumerate(zip(both, opened, strict=True)):
+        found = recognised(one, source)
+        held_out = number >= len(config.train)
+        counts.append(SourceCount(one.path, found.format.name, found.reason, validation=held_out))
     job = Job(
         encode=encode,
         encoder=encoder,
@@ -135,15 +155,6 @@ def _job(
 
 def _unit(source: SourceConfig) -> str:
     return source.format if source.format in ("paragraphs", "lines") else "text"
-
-
-def _recognised(config: SourceConfig, source: Source) -> SourceCount:
-    sample = [row.value for row in islice(source.rows(), SAMPLE)]
-    objects = [value for value in sample if not isinstance(value, Broken)]
-    check_columns(objects, config.columns, path=config.path)
-    renamed = [rename(value, config.columns) for value in objects]
-    found = recognise(renamed, path=config.path, name=config.format, columns=config.columns)
-    return SourceCount(config.path, found.format.name, found.reason)
 
 
 def _key(job: Job, opened: tuple[Source, ...], options_key: str) -> str:
@@ -173,7 +184,6 @@ def _make(
             progress(done)
     parts = [part_path(job.folder, number) for number in numbers]
     ledger = read_ledger(parts, empty_like(job.sources))
-    _refuse_nothing(ledger, job)
     join_parts(parts, folder, ledger=ledger)
     shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -206,47 +216,6 @@ def _count_tokens(ledger: Ledger, train: TokenStore, validation: TokenStore) -> 
         ledger.sequences[side] = len(store)
         ledger.tokens[side] = int(store.lengths.sum())
         ledger.trained_tokens[side] = int(store.trained_counts.sum())
-
-
-def _refuse_nothing(ledger: Ledger, job: Job) -> None:
-    if ledger.rows > ledger.total("dropped"):
-        return
-    reasons = {entry.reason for entry in ledger.entries}
-    if reasons <= {NO_TARGET, NO_TARGET_LEFT}:
-        raise UserError(
-            "no row has a token to train on: every label is masked",
-            got=top_reasons(ledger),
-            hint="Look at `tunesmith data show`; set objective.train_on, or raise data.max_tokens.",
-            code="all-masked",
-        )
-    if reasons == {too_long(job.max_tokens)}:
-        raise UserError(
-            f"every row is longer than max_tokens ({job.max_tokens})",
-            hint="Raise data.max_tokens, or set data.overlong to cut or split.",
-            code="all-overlong",
-        )
-    raise UserError(
-        "no row is left to train on", got=top_reasons(ledger), hint=_first_example(ledger), code="no-rows-left"
-    )
-
-
-def _refuse_losses(ledger: Ledger, max_lost: float) -> None:
-    if ledger.lost_share > max_lost:
-        raise UserError(
-            f"{ledger.total('dropped'):,} of {ledger.rows:,} rows would be dropped ({ledger.lost_share:.0%})",
-            got=top_reasons(ledger),
-            allowed=f"data.max_lost: {max_lost}",
-            hint="`tunesmith data report` lists them with examples. Mend the rows, raise data.max_tokens, set "
-            "data.overlong to cut or split, or raise data.max_lost.",
-            code="too-many-lost",
-        )
-
-
-def _first_example(ledger: Ledger) -> str | None:
-    for shown in ledger.examples.values():
-        for one in shown:
-            return f"For example {one.file} line {one.line}: {one.text}"
-    return None
 
 
 def _record(job: Job, row: Row, source: int) -> Record | None:

@@ -16,9 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.label_files import LABEL_FIRST, TAG_LINES, label_lines, of_split, tag_lines, unfolded
 from tunesmith.errors import UserError, did_you_mean
 
 DOCUMENT_END = "<|endoftext|>"
+BAD_LINES = 5
+"""Bad lines of one file that are named; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,21 @@ class Source:
     """Digest of the content that ``rows`` is made of."""
 
 
+def is_local(path: str) -> bool:
+    """Whether ``path`` is, or can only be meant as, a file or folder of this machine."""
+    return Path(path).expanduser().exists() or not _looks_like_hub_id(path)
+
+
 def open_source(path: str, *, split: str | None = None, unit: str = "text") -> Source:
-    """The source behind ``path``; ``unit`` says how txt files split (``text``, ``paragraphs``, ``lines``)."""
+    """The source behind ``path``.
+
+    ``split`` chooses one of a hub data set or of a json file with several; ``unit`` says how txt files split (``text``,
+    ``paragraphs``, ``lines``).
+    """
     location = Path(path).expanduser()
     if location.exists():
         files = _files(location)
-        return Source(path, lambda: _rows_of_files(files, unit), lambda: _digest(files))
+        return Source(path, lambda: _rows_of_files(files, unit, split), lambda: _digest(files) + repr(split).encode())
     if _looks_like_hub_id(path):
         return _hub(path, split)
     raise _missing(location)
@@ -60,7 +72,7 @@ def open_source(path: str, *, split: str | None = None, unit: str = "text") -> S
 
 def _files(location: Path) -> list[Path]:
     if location.is_file():
-        _reader(location, "text")
+        _reader(location, "text", None)
         return [location]
     files = sorted(file for file in location.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
     if not files:
@@ -68,24 +80,31 @@ def _files(location: Path) -> list[Path]:
     return files
 
 
-def _reader(file: Path, unit: str) -> Callable[[Path], Iterator[Row]]:
-    reader = partial(_read_txt, unit=unit) if file.suffix.lower() == ".txt" else READERS.get(file.suffix.lower())
+def _reader(file: Path, unit: str, split: str | None) -> Callable[[Path], Iterator[Row]]:
+    kind = file.suffix.lower()
+    special: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".txt": partial(_read_txt, unit=unit),
+        ".json": partial(_read_json, split=split),
+        **dict.fromkeys(LABEL_FIRST, partial(_read_lines, lines=label_lines)),
+        **dict.fromkeys(TAG_LINES, partial(_read_lines, lines=tag_lines)),
+    }
+    reader = special.get(kind) or READERS.get(kind)
     if reader is None:
         raise UserError(
             f"cannot tell what kind of file {file} is",
             got=f"ending '{file.suffix}'",
-            allowed=list(READERS),
+            allowed=[*READERS, *LABEL_FIRST, *TAG_LINES],
             hint="Rename it to the ending of its content.",
             code="unknown-file-type",
         )
     return reader
 
 
-def _rows_of_files(files: list[Path], unit: str) -> Iterator[Row]:
+def _rows_of_files(files: list[Path], unit: str, split: str | None) -> Iterator[Row]:
     for file in files:
         seen = False
         try:
-            for row in _reader(file, unit)(file):
+            for row in _reader(file, unit, split)(file):
                 seen = True
                 yield row
         except UnicodeDecodeError as error:
@@ -103,22 +122,40 @@ def _read_jsonl(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield Row(_object(_parse(line, file, number)), number, str(file))
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError:
+                    raise _bad_lines(file) from None
+                yield Row(_object(value), number, str(file))
 
 
-def _parse(line: str, file: Path, number: int) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"bad JSON in {file} on line {number}",
-            got=f"{error.msg} at column {error.colno}: {line.strip()[:80]}",
-            hint="Every line of a jsonl file is one JSON object; mend or delete the line.",
-            code="bad-json",
-        ) from None
+def _bad_lines(file: Path) -> UserError:
+    """All bad lines of ``file`` at once, so that nobody mends one only to be told of the next."""
+    shown: list[str] = []
+    count = 0
+    with file.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                json.loads(line.rstrip() or "null")
+            except json.JSONDecodeError as error:
+                count += 1
+                if count <= BAD_LINES:
+                    shown.append(f"line {number} ({error.msg} at column {error.colno}: {line.strip()[:60]})")
+    where = shown[0].partition(" (")[0] if count == 1 else f"{count:,} lines"
+    return UserError(
+        f"bad JSON in {file} on {where}",
+        got=[*shown, *([f"and {count - BAD_LINES:,} more"] if count > BAD_LINES else [])],
+        hint="Every line of a jsonl file is one JSON object; mend or delete what is no JSON.",
+        code="bad-json",
+    )
 
 
-def _read_json(file: Path) -> Iterator[Row]:
+def _read_lines(file: Path, lines: Callable[[Path], Iterator[tuple[int, dict[str, Any] | str]]]) -> Iterator[Row]:
+    for number, value in lines(file):
+        yield Row(Broken(value) if isinstance(value, str) else value, number, str(file))
+
+
+def _read_json(file: Path, split: str | None = None) -> Iterator[Row]:
     text = file.read_text(encoding="utf-8-sig")
     if not text.strip():
         return
@@ -135,12 +172,14 @@ def _read_json(file: Path) -> Iterator[Row]:
             code="bad-json",
         ) from None
     rows = content.get("data") if isinstance(content, dict) else content
+    if rows is None and isinstance(content, dict):
+        rows = of_split(content, split, file)
     if not isinstance(rows, list):
         shape = f"an object with keys {', '.join(content)}" if isinstance(content, dict) else type(content).__name__
         raise UserError(
             f"{file} is not a list of rows", got=shape, allowed="a list, or {'data': [...]}", code="not-rows"
         )
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(unfolded(rows), start=1):
         yield Row(_object(row), number, str(file))
 
 

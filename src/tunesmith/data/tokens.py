@@ -61,6 +61,15 @@ class Tokens:
             for plan in plans
         ]
 
+    def whole(self, text: str, pair: str | None) -> Any:
+        """A text or a pair with the special tokens that the tokenizer itself puts (an encoding of ``tokenizers``)."""
+        return self._head.encode(text, pair)
+
+    @cached_property
+    def separates(self) -> bool:
+        """Whether a special token stands between the texts of a pair."""
+        return None in self._head.encode("a", "b").sequence_ids[1:-1]
+
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of ``ids``; special tokens only where ``special`` is set."""
         return self._head.decode(list(ids), skip_special_tokens=not special)
@@ -97,6 +106,11 @@ class Tokens:
     def first_special(self, text: str) -> str | None:
         """The special token ``text`` begins with (blanks aside), or None."""
         found = self._specials.match(text.lstrip())
+        return found.group() if found else None
+
+    def spelled(self, text: str) -> str | None:
+        """The first special token that ``text`` spells, which becomes that token wherever it stands; None without."""
+        found = self._specials.search(text)
         return found.group() if found else None
 
     def lost(self, text: str) -> list[str]:

@@ -1,0 +1,68 @@
+"""Labelled text: a text, perhaps a second one beside it, and its label, its labels, or a number.
+
+A label is a name; whole numbers and truth values are names as well (``1``, ``true``). A list holds several labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunesmith.contracts.data import Record
+from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest, text_of
+
+COLUMNS = {
+    "text": "the text (also `sentence`, `text_a`, `sentence1`, `premise`, `question1`)",
+    "pair": "a second text beside it (also `text_b`, `sentence2`, `hypothesis`, `question2`; may be missing)",
+    "label": "its label, a list of labels, or a number (also `labels`)",
+}
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "sentence", "text_a", "sentence1", "premise", "question1"),
+    "pair": ("pair", "text_b", "sentence2", "hypothesis", "question2"),
+    "label": ("label", "labels"),
+}
+
+
+def recognise(rows: Sequence[Row]) -> str | None:
+    """Rows with a text and a label."""
+    for text in NAMES["text"]:
+        for label in NAMES["label"]:
+            if has_columns(rows, text, label):
+                return f"the rows have the columns '{text}' and '{label}'"
+    return None
+
+
+def read(row: Row) -> Record:
+    """The text, what stands beside it, and its labels."""
+    found = {what: next((name for name in names if row.get(name) is not None), None) for what, names in NAMES.items()}
+    label = found["label"]
+    if label is None:
+        raise BadRow("the row has no label")
+    return Record(
+        text=text_of(row, found["text"] or "text"),
+        pair=text_of(row, found["pair"]) if found["pair"] else None,
+        labels=labels_of(row[label]),
+        meta=rest(row, *(name for name in found.values() if name)),
+    )
+
+
+def labels_of(value: Any) -> tuple[str, ...]:
+    """Labels as names, in their order."""
+    return tuple(map(label_name, value)) if isinstance(value, list | tuple) else (label_name(value),)
+
+
+def label_name(value: Any) -> str:
+    """A label as a name: blanks around it do not count, and ``1.0`` from a table is ``1``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float):
+        raise BadRow(f"a label is {type(value).__name__}, not a name or number")
+    name = str(value).strip()
+    if not name:
+        raise BadRow("a label is empty")
+    return name
+
+
+FORMAT = Format("labelled", "labelled text or pairs of texts, for classification and regression", COLUMNS, recognise, read)

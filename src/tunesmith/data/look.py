@@ -1,0 +1,46 @@
+"""A first look at data: the format of a source, and what is plainly wrong with it, told in a fraction of a second.
+
+Nothing heavy is imported here and only the first rows are read, so that a missing, empty or broken file is refused
+before torch is loaded. What is broken further down is found when all rows are read.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from tunesmith.data.recognise import Recognised, check_columns, recognise, rename
+from tunesmith.data.sources import Broken, Source, is_local, open_source
+from tunesmith.recipe.schema import DataConfig, SourceConfig
+
+SAMPLE = 20
+LARGE_JSON = 2**24
+"""Bytes from which a json file, which can only be parsed as a whole, is not parsed to look at it."""
+
+
+def sources_of(config: DataConfig) -> list[SourceConfig]:
+    """The training sources, then those of validation."""
+    return [*config.train, *(config.validation if isinstance(config.validation, list) else [])]
+
+
+def check_sources(config: DataConfig) -> None:
+    """A ``UserError`` where a local source cannot be opened or its first rows are in no known format."""
+    for one in sources_of(config):
+        if is_local(one.path):
+            # by lines, because the first document of a txt file may be all of it
+            source = open_source(one.path, split=one.split, unit="lines")
+            if not _large_json(Path(one.path).expanduser()):
+                recognised(one, source)
+
+
+def recognised(config: SourceConfig, source: Source) -> Recognised:
+    """The format of ``source`` by its first rows; a ``UserError`` where it has none, or a mapped column is absent."""
+    sample = [row.value for row in islice(source.rows(), SAMPLE)]
+    objects = [value for value in sample if not isinstance(value, Broken)]
+    check_columns(objects, config.columns, path=config.path)
+    renamed = [rename(value, config.columns) for value in objects]
+    return recognise(renamed, path=config.path, name=config.format, columns=config.columns)
+
+
+def _large_json(file: Path) -> bool:
+    return file.suffix.lower() == ".json" and file.is_file() and file.stat().st_size > LARGE_JSON
