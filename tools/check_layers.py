@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from telling import tell
+
 PACKAGE = "tunesmith"
 SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
@@ -26,6 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("interop",),
     ("evaluation", "proof"),
     ("run",),
+    ("bench",),
     ("cli",),
     ("__main__",),
 )
@@ -165,14 +168,5 @@ def _known(target: str, names: dict[str, Path]) -> str | None:
     return parent if parent in names else None
 
 
-def main() -> int:
-    """Print what is wrong; exit code 1 where something is."""
-    found = problems()
-    for problem in found:
-        print(problem)
-    print("layers: ok" if not found else f"layers: {len(found)} problems")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell("layers", problems()))

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("tunesmith.cli.train:train", "Train a model from a recipe."),
     "eval": ("tunesmith.cli.eval:evaluate", "Measure a run or a model, with intervals."),
     "compare": ("tunesmith.cli.compare:compare", "Say how runs differ, with intervals."),
+    "bench": ("tunesmith.cli.bench:bench", "Find which tuning method suits your model and rows."),
     "chat": ("tunesmith.cli.chat:chat", "Talk to a trained model."),
     "merge": ("tunesmith.cli.merge:merge", "Write the tuned model as a plain transformers folder."),
     "methods": ("tunesmith.cli.parts:methods", "List the ways parameters can be trained."),

@@ -151,6 +151,8 @@ def _is_part(annotation: type[BaseModel]) -> bool:
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
+    def dumped(item: Any) -> Any:
+        return item.model_dump(mode="json") if isinstance(item, BaseModel) else item
+
+    value = [dumped(item) for item in value] if isinstance(value, list) else dumped(value)
     return json.dumps(value, ensure_ascii=False)
