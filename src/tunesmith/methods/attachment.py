@@ -18,6 +18,7 @@ from tunesmith.contracts.method import Group, Moment
 from tunesmith.errors import UserError
 from tunesmith.methods.folder import PREFIX, land, read_adapter, write_adapter
 from tunesmith.methods.insert import Adapted, disabled, merged_base, place
+from tunesmith.models.quantized.model import dequantize_model
 
 
 class Attachment:
@@ -106,7 +107,7 @@ class AttachedLayers(Attachment):
     def groups(self) -> list[Group]:
         """The layers' own parameters; those of the base apart, without weight decay."""
         beside = [Group(self.in_place.parameters, decay=False)] if self.in_place.parameters else []
-        return [Group(self.parameters), *beside]
+        return [*([Group(self.parameters)] if self.parameters else []), *beside]
 
     def file_config(self) -> dict[str, Any]:
         """What ``adapter_config.json`` holds."""
@@ -131,6 +132,7 @@ class AttachedLayers(Attachment):
         """Put the layers back, around whatever stands at their paths now."""
         for path, layer in self.layers.items():
             layer.base_layer = self.model.get_submodule(path)
+            layer.train(layer.base_layer.training)
             place(self.model, path, layer)
         self.in_place.swap()
 
@@ -152,7 +154,11 @@ class AttachedLayers(Attachment):
                     hint="`tunesmith.interop.peft.load_adapter` attaches it with its own settings.",
                     code="adapter-mismatch",
                 )
-        self.receive(tensors, str(folder))
+        self.receive(self.unpacked(stored, tensors), str(folder))
+
+    def unpacked(self, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """A folder's ``tensors`` as the parameters hold them: the same, unless a method stores fewer."""
+        return tensors
 
     def receive(self, tensors: Mapping[str, torch.Tensor], where: str) -> None:
         """Copy ``tensors``, by stored names, onto the parameters: all of them exactly, or a ``UserError``."""
@@ -176,6 +182,7 @@ class AttachedLayers(Attachment):
                     hint="Keep one of them active, then merge.",
                     code="cannot-merge",
                 )
+        dequantize_model(self.model)
         for path, layer in self.layers.items():
             place(self.model, path, merged_base(layer))
         return self.model

@@ -14,6 +14,8 @@ from torch import nn
 
 from tunesmith.errors import UserError
 from tunesmith.models.linears import BaseLinear, view
+from tunesmith.models.quantized.linear import QuantizedLinear
+from tunesmith.models.quantized.model import dense_linear
 
 
 class Adapted(nn.Module):
@@ -86,9 +88,20 @@ def insert(model: nn.Module, paths: Iterable[str], make: Callable[[nn.Module], L
 
 
 def merged_base(layer: Adapted) -> nn.Module:
-    """The layer's base with its ``delta()`` added to the weight."""
-    layer.base.add_(layer.delta())  # type: ignore[operator]
-    return layer.base_layer
+    """The layer's base with ``delta()`` added to its weight and, where the layer has it, ``delta_bias()`` to its bias.
+
+    A quantized base stays as it is: the sum is in a dense copy of it.
+    """
+    quantized = isinstance(layer.base_layer, QuantizedLinear)
+    merged = dense_linear(layer.base_layer) if quantized else layer.base_layer
+    base = view(merged)
+    base.add_(layer.delta())  # type: ignore[operator]
+    change = layer.delta_bias() if hasattr(layer, "delta_bias") else None  # type: ignore[operator]
+    if change is not None:
+        assert base.bias is not None
+        with torch.no_grad():
+            base.bias.copy_(base.bias.to(change.dtype) + change)
+    return merged
 
 
 def place(model: nn.Module, path: str, module: nn.Module) -> None:

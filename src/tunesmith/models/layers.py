@@ -1,7 +1,7 @@
 """Which layers of a transformers model are attention, MLP, head and embedding, and the order of its blocks.
 
-Known families are tables of module names. An unknown family is analysed from its structure and shown in a
-``UserError``; nothing is guessed silently.
+Known families are tables of module names (``families``). An unknown family is analysed from its structure and shown in
+a ``UserError``; nothing is guessed silently.
 
 Words: a *block* is one transformer layer (a member of the model's ``ModuleList``); the *head* is all that comes after
 the blocks (final norm, pooler, output projection); *embeddings* are all that comes before them.
@@ -17,70 +17,10 @@ from typing import Any, Literal
 from torch import nn
 
 from tunesmith.errors import UserError, did_you_mean
-from tunesmith.models.linears import is_linear
+from tunesmith.models.families import FAMILIES
+from tunesmith.models.linears import is_linear, view
 
-Kind = Literal["embedding", "attention", "mlp", "head"]
 GROUPS = ("all-linear", "attention", "mlp")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Names of one architecture. ``blocks`` and ``embeddings`` are paths from the base model, ``attention`` and ``mlp``
-    patterns of linears' paths from a block."""
-
-    blocks: tuple[str, ...]
-    embeddings: tuple[str, ...]
-    attention: tuple[str, ...]
-    mlp: tuple[str, ...]
-
-
-_LLAMA = Family(
-    blocks=("layers",),
-    embeddings=("embed_tokens",),
-    attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-    mlp=("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
-)
-_PHI3 = Family(
-    blocks=("layers",),
-    embeddings=("embed_tokens",),
-    attention=("self_attn.qkv_proj", "self_attn.o_proj"),
-    mlp=("mlp.gate_up_proj", "mlp.down_proj"),
-)
-_GPT2 = Family(
-    blocks=("h",),
-    embeddings=("wte", "wpe"),
-    attention=("attn.c_attn", "attn.c_proj"),
-    mlp=("mlp.c_fc", "mlp.c_proj"),
-)
-_GPT_NEOX = Family(
-    blocks=("layers",),
-    embeddings=("embed_in",),
-    attention=("attention.query_key_value", "attention.dense"),
-    mlp=("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-)
-_BERT = Family(
-    blocks=("encoder.layer",),
-    embeddings=("embeddings",),
-    attention=("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
-    mlp=("intermediate.dense", "output.dense"),
-)
-_T5 = Family(
-    blocks=("encoder.block", "decoder.block"),
-    # the encoder's last norm lies below the decoder: training it needs a backward pass through all of it
-    embeddings=("shared", "encoder.embed_tokens", "decoder.embed_tokens", "encoder.final_layer_norm"),
-    attention=tuple(f"layer.?.{kind}.{name}" for kind in ("SelfAttention", "EncDecAttention") for name in "qkvo"),
-    mlp=tuple(f"layer.?.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1", "wo")),
-)
-
-FAMILIES: Mapping[str, Family] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), _LLAMA),
-    "phi3": _PHI3,
-    "gpt2": _GPT2,
-    "gpt_neox": _GPT_NEOX,
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra"), _BERT),
-    "t5": _T5,
-}
-"""``config.model_type`` -> names."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +31,14 @@ class Anatomy:
     attention: tuple[str, ...]
     mlp: tuple[str, ...]
     embeddings: tuple[str, ...]
+    attention_out: tuple[str, ...]
+    """linears that write what attention found back to the residual stream"""
+    mlp_in: tuple[str, ...]
+    """the first linear of each MLP, in the order of ``mlp_out``"""
+    mlp_out: tuple[str, ...]
+    """the last linear of each MLP"""
+    experts: tuple[str, ...]
+    """parameters that hold the weights of many experts in one tensor, which is no linear layer"""
 
     def part_of(self, name: str) -> int | Literal["embedding", "head"]:
         """Where the parameter or module ``name`` lies: the index of its block, below the blocks, or above them."""
@@ -112,19 +60,23 @@ def anatomy(model: nn.Module) -> Anatomy:
     )
     if not blocks:
         raise _unknown_family(model)
-    attention, mlp = [], []
+    kinds = ("attention", "mlp", "attention_out", "mlp_in", "mlp_out")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name in (name for name, module in modules.items() if is_linear(module)):
-        block = next((block for block in blocks if _inside(name, block)), None)
-        if block is None:
+        inner = _inner(name, blocks)
+        if inner is None or _any_fits(inner, family.routing):
             continue
-        inner = name.removeprefix(f"{block}.")
-        if any(fnmatchcase(inner, pattern) for pattern in family.attention):
-            attention.append(name)
-        elif any(fnmatchcase(inner, pattern) for pattern in family.mlp):
-            mlp.append(name)
-        else:
+        for kind in kinds:
+            if _any_fits(inner, getattr(family, kind)):
+                found[kind].append(name)
+        if not _any_fits(inner, (*family.attention, *family.mlp)):
             raise _unknown_family(model)
-    return Anatomy(blocks, tuple(attention), tuple(mlp), tuple(prefix + path for path in family.embeddings))
+    return Anatomy(
+        blocks,
+        embeddings=tuple(prefix + path for path in family.embeddings),
+        experts=tuple(name for name, value in model.named_parameters() if value.ndim == 3 and _inner(name, blocks)),
+        **{kind: tuple(names) for kind, names in found.items()},
+    )
 
 
 def resolve_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
@@ -132,7 +84,7 @@ def resolve_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]
 
     ``all-linear`` (every linear of every block; never the head), ``attention``, ``mlp``, or a list in which each entry
     is one of these, a module path, the end of one (``q_proj``), or a pattern (``model.layers.[01].*``). Raises
-    ``UserError``: ``unknown-target``, ``unknown-family``.
+    ``UserError``: ``unknown-target``, ``unknown-family``, ``fused-experts``.
     """
     linears = [name for name, module in model.named_modules() if is_linear(module)]
     chosen: set[str] = set()
@@ -148,6 +100,19 @@ def resolve_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]
             code="unknown-target",
         )
     return [name for name in linears if name in chosen]
+
+
+def refuse_experts(found: Anatomy, *, hint: str) -> None:
+    """A ``UserError`` (``fused-experts``) that names the expert weights a method would silently leave out."""
+    if not found.experts:
+        return
+    raise UserError(
+        "the experts of this model are held in one tensor for all of them, not in linear layers",
+        got=f"{', '.join(found.experts[:2])} and others ({len(found.experts)} tensors)",
+        allowed="linear layers",
+        hint=hint,
+        code="fused-experts",
+    )
 
 
 def shortest_endings(model: nn.Module, paths: Sequence[str]) -> list[str]:
@@ -171,6 +136,10 @@ def shortest_endings(model: nn.Module, paths: Sequence[str]) -> list[str]:
 
 def _group(model: nn.Module, target: str) -> tuple[str, ...]:
     found = anatomy(model)
+    if target != "attention":
+        shared = any(".shared_expert." in path for path in found.mlp)
+        known = "attention, mlp.shared_expert.*_proj" if shared else "attention"
+        refuse_experts(found, hint=f"Name what is to be adapted: targets: [{known}].")
     groups = {"all-linear": found.attention + found.mlp, "attention": found.attention, "mlp": found.mlp}
     return groups[target]
 
@@ -179,6 +148,15 @@ def _matches(name: str, target: str) -> bool:
     if any(sign in target for sign in "*?["):
         return fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")
     return name == target or name.endswith(f".{target}")
+
+
+def _any_fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _inner(name: str, blocks: Sequence[str]) -> str | None:
+    """The path of ``name`` from the block it is in."""
+    return next((name.removeprefix(f"{block}.") for block in blocks if _inside(name, block)), None)
 
 
 def _inside(name: str, path: str) -> bool:
@@ -232,7 +210,8 @@ def _unknown_family(model: nn.Module) -> UserError:
         if home is None:
             outside.append(name)
         else:
-            shape = "x".join(map(str, module.weight.shape))
+            seen = view(module)
+            shape = f"{seen.out_features}x{seen.in_features}"
             inside.setdefault(name.removeprefix(f"{home}.").partition(".")[2], shape)
     blocks = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none found"
     shown = ", ".join(f"{name} [{shape}]" for name, shape in inside.items()) or "none found"

@@ -61,7 +61,7 @@ def dump(recipe: BaseModel) -> str:
 def rebased(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """``values`` with every relative path of a local file made absolute from ``folder``; hub ids and names stay."""
     model, data = values.get("model"), values.get("data")
-    evaluate, retention = values.get("evaluate"), values.get("retention")
+    evaluate, retention, method = values.get("evaluate"), values.get("retention"), values.get("method")
     result = dict(values)
     if isinstance(model, dict):
         base = model.get("base")
@@ -79,6 +79,8 @@ def rebased(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     if isinstance(evaluate, dict):
         result["evaluate"] = _with(evaluate, suites=_paths(evaluate.get("suites"), folder))
+    if isinstance(method, dict):
+        result["method"] = _with(method, adapters=_paths(method.get("adapters"), folder))
     stages = values.get("stages")
     if isinstance(stages, list):
         result["stages"] = [rebased(stage, folder) if isinstance(stage, dict) else stage for stage in stages]

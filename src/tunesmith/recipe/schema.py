@@ -37,8 +37,9 @@ class ModelConfig(Config):
     """The base model: `embedded` (Seedling, shipped with Tunesmith), a local transformers folder, or a hub id."""
     start: str | None = None
     """A run folder to go on from: its result is put on the base before this run's method; by default the base alone."""
-    quantize: Literal["none"] = "none"
-    """Weight format of the frozen base. Only `none` exists in this version."""
+    quantize: str = "none"
+    """Weight format of the frozen base's linear layers: `none`, `int8`, `nf4`, `nf4-double` (4.13 bits a weight, the
+    base of QLoRA) or `nf2-double` (2.13 bits); any adapter method stands on any of them."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward and backward pass. `auto` measures once which is faster on this hardware; trained
     parameters and optimizer state are float32 in either case."""
@@ -60,7 +61,7 @@ class SourceConfig(Config):
     weight: Annotated[float, Field(gt=0.0)] = 1.0
     """How often rows of this source are seen relative to the others (2.0: twice as often)."""
     split: str | None = None
-    """Split of a hub data set, such as `train`."""
+    """Split of a hub data set, or of a json file that holds several, such as `train`."""
     columns: dict[str, str] = {}
     """Names of columns where they differ from the format's: `{prompt: question, completion: reply}`."""
 
@@ -92,9 +93,15 @@ class EarlyStopping(Config):
     """Stop when a metric no longer improves."""
 
     metric: str = "validation_loss"
-    """Name of the watched metric (lower is better for losses)."""
+    """Name of the watched metric: `validation_loss`, `validation_perplexity`, `validation_accuracy`, or `validation_`
+    and another metric of the objective. Losses and errors are better low, all others high."""
     patience: Positive = 3
     """Evaluations without improvement before stopping."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way the metric improves."""
+        return not self.metric.endswith(("loss", "perplexity", "error"))
 
 
 class TrainConfig(Config):

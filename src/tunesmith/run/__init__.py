@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunesmith.run.folder import Run
     from tunesmith.run.journey import demo
+    from tunesmith.run.predict import predict
     from tunesmith.run.proving import check
     from tunesmith.run.rows import prepare
     from tunesmith.run.stages import train
@@ -27,10 +28,24 @@ _HOMES = {
     "evaluate": "suites",
     "load": "use",
     "merge": "use",
+    "predict": "predict",
     "prepare": "rows",
     "train": "stages",
 }
-__all__ = ["Run", "attach", "chat", "check", "compare", "demo", "evaluate", "load", "merge", "prepare", "train"]
+__all__ = [
+    "Run",
+    "attach",
+    "chat",
+    "check",
+    "compare",
+    "demo",
+    "evaluate",
+    "load",
+    "merge",
+    "predict",
+    "prepare",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunesmith.contracts.batch import Example
-from tunesmith.contracts.data import Prompt
+from tunesmith.contracts.data import Prompt, Record
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, AnswerRow, evaluate_answers
-from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_loss
+from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_labels, compare_loss
+from tunesmith.evaluation.labels import Given, LabelReport
 from tunesmith.evaluation.loss import LossReport, Sums, evaluate_loss
 from tunesmith.evaluation.retention import own_text
+from tunesmith.evaluation.task import Questions, evaluate_task
 from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
 from tunesmith.recipe import Recipe
@@ -29,13 +31,15 @@ class Exam:
     validation: Sequence[Example]
     prompts: Sequence[Prompt]
     retention: Sequence[Example]
+    records: Mapping[int, Record] = field(default_factory=dict)
+    """The rows behind ``validation``, where answers are texts that stand in them."""
 
 
 @dataclass(frozen=True)
 class Marks:
     """What came out of an exam; parts that were not asked are None."""
 
-    task: LossReport | None
+    task: LossReport | LabelReport | None
     answers: AnswerReport | None
     retention: LossReport | None
 
@@ -47,7 +51,7 @@ class Marks:
         """
         task = {**(self.task.metrics() if self.task else {}), **(self.answers.metrics() if self.answers else {})}
         kept = self.retention.metrics() if self.retention else {}
-        losses = {"task": self.task, "retention": self.retention}
+        losses: dict[str, LossReport | LabelReport | None] = {"task": self.task, "retention": self.retention}
         return {
             "task": {name: estimate.as_dict() for name, estimate in task.items()},
             "retention": {name: estimate.as_dict() for name, estimate in kept.items()},
@@ -68,9 +72,14 @@ class Marks:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Marks:
         """The inverse of :meth:`as_dict`; an empty dictionary gives marks of nothing."""
-        losses = {name: LossReport.of(Sums.from_dict(sums)) for name, sums in value.get("sums", {}).items()}
+        sums = value.get("sums", {})
         rows = [AnswerRow(**row) for row in value.get("answers", ())]
-        return cls(losses.get("task"), AnswerReport.of(rows) if rows else None, losses.get("retention"))
+        retention = LossReport.of(Sums.from_dict(sums["retention"])) if "retention" in sums else None
+        return cls(_task(sums["task"]) if "task" in sums else None, AnswerReport.of(rows) if rows else None, retention)
+
+
+def _task(sums: Mapping[str, Any]) -> LossReport | LabelReport:
+    return LabelReport(Given.from_dict(sums)) if "problem" in sums else LossReport.of(Sums.from_dict(sums))
 
 
 def name_of(source: int, sources: Sequence[str]) -> str:
@@ -83,17 +92,17 @@ def compared(before: Marks, after: Marks) -> list[Comparison]:
     """Every metric of ``after`` beside ``before``'s, its change paired by row where both answered the same rows."""
     found: list[Comparison] = []
     for what, first, second in (("task", before.task, after.task), ("retention", before.retention, after.retention)):
-        if second is not None:
-            found += compare_loss(what, first if _same_sequences(first, second) else None, second)
+        if isinstance(second, LabelReport):
+            same = isinstance(first, LabelReport) and second.sums.same_sequences(first.sums)
+            found += compare_labels(what, first if same and isinstance(first, LabelReport) else None, second)
+        elif second is not None:
+            alike = isinstance(first, LossReport) and first.sums.same_sequences(second.sums)
+            found += compare_loss(what, first if alike and isinstance(first, LossReport) else None, second)
     if after.answers is not None:
         asked = [row.prompt for row in after.answers.rows]
         same = before.answers is not None and [row.prompt for row in before.answers.rows] == asked
         found += compare_answers("answers", before.answers if same else None, after.answers)
     return found
-
-
-def _same_sequences(first: LossReport | None, second: LossReport) -> bool:
-    return first is not None and first.sums.same_sequences(second.sums)
 
 
 def generator(session: Session, *, max_new_tokens: int | None = None, batch: int = 32) -> Generator:
@@ -110,6 +119,9 @@ def retention_examples(session: Session, *, emit: Sink = silent) -> list[Example
     """Text that shows what the base knows: its own, written before training, or the recipe's files."""
     recipe = session.recipe
     if recipe.retention == "none":
+        return []
+    if session.task is not None:
+        emit(Event("note", 0, {"text": "the model has a task head and writes no text: what it forgot is not measured"}))
         return []
     if recipe.retention == "auto":
         emit(Event("phase", 0, {"text": "the base writes text of its own, to see later what it forgot"}))
@@ -152,13 +164,23 @@ def from_files(session: Session, recipe: Recipe, *, limit: int = 200) -> list[Ex
     return examples[:limit]
 
 
+def measure(session: Session, examples: Sequence[Example], records: Mapping[int, Record]) -> LossReport | LabelReport:
+    """What the session's model makes of held-out examples: loss of its words, or everything about its labels."""
+    tokens = int(session.recipe.train.tokens_per_microbatch)
+    objective = session.parts.objective
+    if session.task is None:
+        return evaluate_loss(session.policy, objective, examples, tokens_per_microbatch=tokens)
+    questions = Questions(records, session.encoder)
+    return evaluate_task(session.policy, objective, examples, tokens_per_microbatch=tokens, questions=questions)
+
+
 def examine(session: Session, exam: Exam, *, emit: Sink = silent, words: str = "measuring") -> Marks:
     """Ask everything of ``exam``."""
     tokens = int(session.recipe.train.tokens_per_microbatch)
     task = answers = retention = None
     if exam.validation:
         emit(Event("phase", 0, {"text": f"{words}: loss on {len(exam.validation)} held-out rows"}))
-        task = evaluate_loss(session.policy, session.parts.objective, exam.validation, tokens_per_microbatch=tokens)
+        task = measure(session, exam.validation, exam.records)
     if exam.prompts:
         emit(Event("phase", 0, {"text": f"{words}: answers to {len(exam.prompts)} held-out prompts"}))
         answers = evaluate_answers(generator(session), exam.prompts, decode=session.encoder.decode)

@@ -18,7 +18,7 @@ MERGED = ("model", "data", "train", "evaluate")
 
 def expanded(recipe: Recipe) -> Recipe:
     """``recipe`` with a method that is a programme (``progressive``) written out as stages."""
-    if not hasattr(METHODS.load(recipe.method.name), "stages"):
+    if not hasattr(METHODS.load(recipe.method.name.partition(":")[0]), "stages"):
         return recipe
     if recipe.stages:
         raise UserError(

@@ -15,7 +15,7 @@ from tunesmith.proof.base import Case, Outcome
 from tunesmith.proof.prove import prove
 from tunesmith.recipe import Recipe
 from tunesmith.run.programme import expanded, stage_recipes
-from tunesmith.run.rows import prepare_with
+from tunesmith.run.rows import learned, prepare_with
 from tunesmith.run.session import Language, Session, cache_folder, open_session
 from tunesmith.seed import derive
 
@@ -39,7 +39,7 @@ def check(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> list[Outcome]:
 
 def _check_one(recipe: Recipe, sinks: tuple[Sink, ...]) -> list[Outcome]:
     emit = fan_out(*sinks)
-    language = Language.of(recipe)
+    language, recipe = Language.of(recipe), learned(recipe)
     prepared = prepare_with(recipe, language.encoder, emit=emit)
     return prove_session(open_session(recipe, language, emit=emit), prepared, emit=emit, budget_seconds=None)
 

@@ -9,13 +9,15 @@ from tunesmith.contracts.method import Method
 from tunesmith.contracts.objective import Objective
 from tunesmith.engine import optimizers
 from tunesmith.errors import UserError, did_you_mean
+from tunesmith.evaluation.labels import NAMES
 from tunesmith.methods import TABLE as METHODS
+from tunesmith.models.quantized import KINDS
 from tunesmith.objectives import TABLE as OBJECTIVES
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.parts import build
 
-WATCHED = ("validation_loss", "validation_perplexity")
-"""What early stopping can watch: lower is better."""
+WATCHED = ("validation_loss", "validation_perplexity", "validation_accuracy")
+"""What early stopping can watch while a language model is trained."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,15 @@ def parts(recipe: Recipe) -> Parts:
     """Build method and objective, and refuse what cannot be combined, before anything is loaded."""
     built = Parts(build(METHODS, recipe.method), build(OBJECTIVES, recipe.objective))
     optimizers.check(recipe.train.optimizer)
-    stopping = recipe.train.early_stopping
-    if stopping is not None and stopping.metric not in WATCHED:
+    if recipe.model.quantize != "none":
+        KINDS.load(recipe.model.quantize)
+    stopping, watched = recipe.train.early_stopping, _watched(built.objective)
+    if stopping is not None and stopping.metric not in watched:
         raise UserError(
             "unknown metric in train.early_stopping.metric",
             got=f"'{stopping.metric}'",
-            allowed=WATCHED,
-            hint=did_you_mean(stopping.metric, WATCHED),
+            allowed=watched,
+            hint=did_you_mean(stopping.metric, watched),
             code="unknown-metric",
         )
     if recipe.train.batch_tokens is not None and recipe.objective.name != "pretrain":
@@ -46,7 +50,32 @@ def parts(recipe: Recipe) -> Parts:
             allowed=f"train.batch_size ({built.objective.unit} an update)",
             code="cannot-combine",
         )
+    if built.objective.head() is not None:
+        _check_task(recipe)
     return built
+
+
+def _watched(objective: Objective) -> tuple[str, ...]:
+    """What early stopping can watch."""
+    task = objective.head()
+    return WATCHED if task is None else tuple(f"validation_{name}" for name in NAMES[task.problem])
+
+
+def _check_task(recipe: Recipe) -> None:
+    """What makes no sense where a whole text is labelled."""
+    if recipe.data.overlong == "split" and recipe.objective.name != "span":
+        raise UserError(
+            "a labelled text cannot be split: its label belongs to all of it",
+            got="data.overlong: split",
+            allowed=["drop", "cut", "refuse"],
+            code="cannot-combine",
+        )
+    if not recipe.data.train:
+        raise UserError(
+            f"the objective {recipe.objective.name} needs labelled rows",
+            hint="Name a file in data.train; `tunesmith formats` lists what is understood.",
+            code="no-data",
+        )
 
 
 def settled(recipe: Recipe, section: str, **values: Any) -> Recipe:

@@ -15,7 +15,7 @@ from tunesmith.events import Event, Sink, fan_out, silent
 from tunesmith.files import write_text
 from tunesmith.models.load import EMBEDDED
 from tunesmith.recipe import Recipe
-from tunesmith.recipe.schema import SourceConfig
+from tunesmith.recipe.schema import Part, SourceConfig
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.session import Language, Session, cache_folder
 from tunesmith.seed import derive
@@ -47,9 +47,19 @@ class Encode:
         return json.dumps(self.recipe.objective.model_dump(), sort_keys=True)
 
 
+def learned(recipe: Recipe) -> Recipe:
+    """The recipe with what the training rows decide of its objective: names of labels, balanced weights."""
+    objective = parts(recipe).objective
+    found = objective.learn(tokens.training_records(recipe.data), max_tokens=recipe.data.max_tokens)
+    if not found:
+        return recipe
+    fields = {**recipe.objective.fields, **found}
+    return recipe.model_copy(update={"objective": Part(name=recipe.objective.name, **fields)})
+
+
 def prepare(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> tokens.Prepared:
     """Tokens and ledger of a recipe without its model, also where training would refuse them (``refusal``)."""
-    return _prepared(recipe, Language.of(recipe).encoder, emit=fan_out(*sinks))
+    return _prepared(learned(recipe), Language.of(recipe).encoder, emit=fan_out(*sinks))
 
 
 def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> tokens.Prepared:
@@ -110,7 +120,7 @@ def generated_rows(seed: int, *, split: str, rows: int) -> Path:
 def prompts_of(session: Session, prepared: tokens.Prepared) -> list[Prompt]:
     """Held-out rows as prompts with references: a seeded choice of ``evaluate.prompts`` of them."""
     wanted = session.recipe.evaluate.prompts
-    if wanted == 0 or session.recipe.objective.name == "pretrain":
+    if wanted == 0 or session.recipe.objective.name == "pretrain" or session.task is not None:
         return []
     return choose(prepared.validation_records, session.encoder, wanted, seed=session.recipe.seed)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tunesmith.contracts.method import Attached
+from tunesmith.contracts.objective import TaskHead
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.engine import microbatch
 from tunesmith.engine.weights import Weights
@@ -21,8 +22,9 @@ from tunesmith.errors import UserError
 from tunesmith.evaluation.retention import base_key
 from tunesmith.events import Event, Sink, silent
 from tunesmith.models import precision, probe
-from tunesmith.models.load import load_model, load_tokenizer
+from tunesmith.models.load import Loaded, load_model, load_task_model, load_tokenizer, set_padding
 from tunesmith.models.policy import CausalPolicy
+from tunesmith.models.quantized.model import quantize_model
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
 from tunesmith.run.resolve import Parts, parts, settled
@@ -54,6 +56,11 @@ class Session:
         self.may_recompute = False
         self.model.activation_checkpointing_enable({"use_reentrant": False})
         return True
+
+    @property
+    def task(self) -> TaskHead | None:
+        """The output layer of the objective; None for a language model."""
+        return self.parts.objective.head()
 
     @property
     def model(self) -> Any:
@@ -95,13 +102,15 @@ def open_session(
         torch.set_num_threads(recipe.model.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     emit(Event("phase", 0, {"text": f"loading {recipe.model.base}"}))
-    model = load_model(recipe.model.base)
+    loaded = load_base(recipe, language)
+    model = loaded.model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
     _check_length(model, recipe)
-    key = base_key(model, language.tokenizer) if masters and recipe.retention == "auto" else None
-    adapter = begin(model, recipe)
+    speaks = chosen.objective.head() is None
+    key = base_key(model, language.tokenizer) if masters and speaks and recipe.retention == "auto" else None
+    adapter = begin(model, recipe, heads=loaded.heads)
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
     if choice.why:
@@ -109,8 +118,9 @@ def open_session(
     dtype = precision.choose(recipe.model.dtype, model.dtype, device)
     if dtype == torch.float16 and device == "cpu":
         raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
+    _quantize(model, recipe, emit)
     torch.manual_seed(derive(recipe.seed, "attach"))
-    attached = chosen.method.attach(model)
+    attached = chosen.method.attach(model, heads=loaded.heads)
     if adapter is not None:
         attached.load(adapter)
         attached.identity = False
@@ -143,6 +153,26 @@ def open_session(
     return Session(
         recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device, key, may_recompute
     )
+
+
+def load_base(recipe: Recipe, language: Language, *, base: str | None = None) -> Loaded:
+    """The base of ``recipe`` (or the model ``base``) with the output layer its objective needs, drawn by its seed."""
+    task = parts(recipe).objective.head()
+    if task is None:
+        return Loaded(load_model(base or recipe.model.base), [])
+    torch.manual_seed(derive(recipe.seed, "head"))
+    loaded = load_task_model(base or recipe.model.base, task)
+    set_padding(loaded.model, language.tokenizer)
+    return loaded
+
+
+def _quantize(model: Any, recipe: Recipe, emit: Sink) -> None:
+    """Pack the base's linears as ``model.quantize`` says, and say what that saved."""
+    if recipe.model.quantize == "none":
+        return
+    packed = quantize_model(model, recipe.model.quantize)
+    text = f"{packed.weights:,} weights packed as {packed.kind}: {packed.ratio:.3f} of their bytes in bfloat16"
+    emit(Event("note", 0, {"text": text}))
 
 
 def _fit_vocabulary(model: Any, language: Language, recipe: Recipe) -> None:

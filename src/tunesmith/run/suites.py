@@ -11,16 +11,20 @@ import numpy as np
 
 from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Record
+from tunesmith.data.fit import fit
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.recognise import recognise
 from tunesmith.data.sources import Broken, open_source
+from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
+from tunesmith.evaluation.labels import LabelReport
 from tunesmith.evaluation.loss import LossReport, evaluate_loss
 from tunesmith.evaluation.suite import Suite, Task, load_suite, run_suite
 from tunesmith.objectives.sft import Sft
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import generator
+from tunesmith.run.judge import measure as measure_rows
 from tunesmith.run.rows import generated_rows
 from tunesmith.run.session import Session
 from tunesmith.run.use import open_any
@@ -53,6 +57,7 @@ def measure(session: Session, tasks: Suite) -> dict[str, Any]:
         read=_rows,
         answers=lambda rows: _answers(session, records_of(rows)),
         loss=lambda rows: _loss(session, records_of(rows)),
+        labels=None if session.task is None else lambda rows: _labels(session, records_of(rows)),
     )
     answers = {
         one.task.name: [row.as_dict() for row in one.answers.rows] for one in result.results if one.answers is not None
@@ -94,6 +99,21 @@ def _rows(path: Path) -> Rows:
 def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
     prompts = [prompt for record in records if (prompt := session.encoder.prompt(record)) is not None]
     return evaluate_answers(generator(session), prompts, decode=session.encoder.decode)
+
+
+def _labels(session: Session, records: Sequence[Record]) -> LabelReport:
+    """Labelled rows through the session's own objective; rows it cannot read are a ``UserError``."""
+    examples = []
+    for number, record in enumerate(records):
+        try:
+            encodings = session.parts.objective.encode(record, session.encoder)
+        except BadRow as bad:
+            raise UserError(f"row {number + 1} of the suite cannot be measured: {bad}", code="bad-suite-row") from bad
+        fitted = fit(encodings, max_tokens=session.recipe.data.max_tokens, overlong="cut")
+        examples += [example_of(one, number) for one in fitted.encodings]
+    report = measure_rows(session, examples, dict(enumerate(records)))
+    assert isinstance(report, LabelReport)
+    return report
 
 
 def _loss(session: Session, records: Sequence[Record]) -> LossReport:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.contracts.batch import Example, Feed
+from tunesmith.contracts.data import Record
 from tunesmith.data.loader import SequenceFeed, TokenFeed
 from tunesmith.data.prepare import Prepared
 from tunesmith.engine import checkpoint, optimizers
@@ -23,7 +24,6 @@ from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
 from tunesmith.evaluation.comparison import as_dict
-from tunesmith.evaluation.loss import evaluate_loss
 from tunesmith.events import Event, Sink, fan_out
 from tunesmith.models import precision
 from tunesmith.models.flops import update_flops
@@ -32,9 +32,9 @@ from tunesmith.run import folder as folders
 from tunesmith.run import suites
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, Marks, compared, examine, retention_examples, retention_files
+from tunesmith.run.judge import Exam, Marks, compared, examine, measure, retention_examples, retention_files
 from tunesmith.run.resolve import parts, settled
-from tunesmith.run.rows import prepare_with, prompts_of
+from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
 from tunesmith.run.stopping import stoppable
 
@@ -53,6 +53,14 @@ class Stage:
     def validation(self) -> list[Example]:
         """The held-out sequences, read from the store once."""
         return list(self.prepared.validation)
+
+    @cached_property
+    def records(self) -> Mapping[int, Record]:
+        """The rows behind the held-out sequences, where the objective's answers are texts that stand in them."""
+        task = self.session.task
+        if task is None or task.problem != "span":
+            return {}
+        return self.prepared.records({example.row for example in self.validation})
 
     @property
     def sources(self) -> list[str]:
@@ -108,12 +116,13 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
     record = (JsonlSink(run.events),) if workers.first else ()
     tracked = trackers(recipe.track, run=recipe.name, folder=run.folder) if workers.first else []
     emit = fan_out(*record, *tracked, *sinks) if workers.first else fan_out()
-    language = Language.of(recipe)
+    language, asked = Language.of(recipe), recipe
+    recipe = learned(recipe)
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
     session = open_session(recipe, language, emit=emit)
     session.recipe = settled(session.recipe, "train", steps=_steps(session.recipe, _feed(session.recipe, prepared)))
     if workers.first:
-        run.write_recipe(session.recipe, asked=recipe)
+        run.write_recipe(session.recipe, asked=asked)
         run.write("environment.json", environment())
         prepared.ledger.save(run.folder / "ledger.json")
     return Stage(run, session, prepared, workers, emit)
@@ -151,6 +160,7 @@ def _exam(stage: Stage) -> Exam:
         validation=stage.validation,
         prompts=prompts_of(stage.session, stage.prepared),
         retention=retention_examples(stage.session, emit=stage.emit),
+        records=stage.records,
     )
     measured = (stage.run.folder / "eval" / "before.json").is_file()
     if stage.session.recipe.evaluate.before and not measured:
@@ -218,17 +228,7 @@ def _validation(stage: Stage) -> Any:
     session, rows = stage.session, stage.validation
 
     def evaluate(_: int) -> Mapping[str, float]:
-        report = evaluate_loss(
-            session.policy,
-            session.parts.objective,
-            rows,
-            tokens_per_microbatch=int(session.recipe.train.tokens_per_microbatch),
-        )
-        return {
-            "validation_loss": report.nll.value,
-            "validation_perplexity": report.perplexity.value,
-            "validation_accuracy": report.accuracy.value,
-        }
+        return {f"validation_{name}": value for name, value in measure(session, rows, stage.records).values().items()}
 
     return evaluate
 
@@ -302,7 +302,7 @@ def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> di
         "steps": progress.step,
         "best_step": progress.best_step,
         "train_loss": progress.last.get("train_loss"),
-        "validation_loss": progress.best if progress.best is not None else progress.last.get("validation_loss"),
+        "validation_loss": progress.best if _watches_loss(stage) else progress.last.get("validation_loss"),
         "tokens_per_second": round(speed, 1),
         "useful_fraction": _useful(stage, job, progress),
         "peak_memory_bytes": peak_memory(stage.session.device),
@@ -311,6 +311,11 @@ def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> di
         "tokens": progress.tokens,
         "proofs": stage.run.read("proof.json").get("proofs", []),
     }
+
+
+def _watches_loss(stage: Stage) -> bool:
+    stopping = stage.session.recipe.train.early_stopping
+    return stopping is None or stopping.metric == "validation_loss"
 
 
 def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:

@@ -17,12 +17,14 @@ from tunesmith.data.ledger import JOINED
 from tunesmith.errors import GateFailed, UserError, did_you_mean
 from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder
-from tunesmith.models.load import load_model
+from tunesmith.interop.folders import stored_method
+from tunesmith.models.quantized.model import dequantize_model
+from tunesmith.models.task_head import has_task_head, own_scores
 from tunesmith.recipe import Part, Recipe
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import Marks, compared, generator
 from tunesmith.run.resolve import settled
-from tunesmith.run.session import Session, open_session
+from tunesmith.run.session import Language, Session, load_base, open_session
 
 MERGE_BOUND = 1e-4
 """Largest logit difference of a merged model, relative to the largest logit, in float32 (rounding of one addition)."""
@@ -36,12 +38,20 @@ def open_run(run: Run | str | Path, *, dtype: str | None = None, template: str |
     recipe = run.recipe if dtype is None else settled(run.recipe, "model", dtype=dtype)
     recipe = recipe if template is None else settled(recipe, "data", template=template)
     artifact = run.artifact
-    if artifact.name == "model":  # all weights are in it, so what it was trained from is not needed
-        recipe = settled(recipe, "model", start=None)
-    session = open_session(recipe, masters=False)
+    session = open_session(_self_contained(recipe, artifact), masters=False)
     session.attached.load(artifact)
     session.policy.eval()
     return session
+
+
+def _self_contained(recipe: Recipe, artifact: Path) -> Recipe:
+    """The recipe without what a run's result no longer needs: what it was made from may be gone."""
+    if artifact.name == "model":  # all weights are in it
+        return settled(recipe, "model", start=None)
+    method: Any = stored_method(artifact)
+    if method is None:
+        return recipe
+    return recipe.model_copy(update={"method": Part(name=recipe.method.name, **method.model_dump())})
 
 
 def open_any(name: str | Path, *, template: str | None = None) -> Session:
@@ -73,7 +83,9 @@ def _is_run(name: str | Path) -> bool:
 
 def load(run: Run | str | Path) -> nn.Module:
     """The transformers model of a run with what was trained on it, in eval mode."""
-    model: nn.Module = open_run(run).policy.model
+    session = open_run(run)
+    session.policy.drive("padded")  # the flat attention would ask a plain call for its layout
+    model: nn.Module = session.policy.model
     return model
 
 
@@ -93,9 +105,25 @@ class Tuned:
 
     def generate(self, text: str, *, max_new_tokens: int = 256) -> str:
         """The greedy answer to one user message."""
+        _refuse_task(self.session)
         ids = self.session.encoder.prompt_ids([Message("user", text)], raw=self.raw)
         (answer,) = generator(self.session, max_new_tokens=max_new_tokens).generate([ids])
         return self.session.encoder.decode(answer.ids)
+
+    def predict(self, texts: Sequence[Any]) -> list[dict[str, Any]]:
+        """Labels, numbers or answers for texts (or pairs of texts), as ``run.predict.predictions`` gives them."""
+        from tunesmith.run.predict import predictions
+
+        return predictions(self.session, texts)
+
+
+def _refuse_task(session: Session) -> None:
+    if session.task is not None:
+        raise UserError(
+            f"the objective {session.recipe.objective.name} trained a model that labels texts and writes none",
+            hint="`tunesmith predict RUN TEXT` asks it.",
+            code="writes-no-text",
+        )
 
 
 class Chat:
@@ -106,6 +134,7 @@ class Chat:
     """
 
     def __init__(self, session: Session, *, system: str | None = None, raw: bool = False) -> None:
+        _refuse_task(session)
         if raw and system:
             raise UserError(
                 "a system prompt needs a chat template, and this run was trained without one",
@@ -156,13 +185,15 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
     folder = Path(out)
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         raise UserError(f"{out} is not empty", allowed="a new folder", code="folder-not-empty")
-    stored = load_model(run.recipe.model.base).dtype
+    language = Language.of(run.recipe)
+    stored = load_base(run.recipe, language).model.dtype
     session = open_run(run, dtype="float32")
+    session.policy.drive("padded")
     ids = _sample(session)
     with torch.no_grad():
-        adapted = session.model(input_ids=ids[None], **_no_layout(session)).logits.float()
-        plain: Any = session.attached.merge()
-        merged = plain(input_ids=ids[None], **_no_layout(session)).logits.float()
+        adapted = _outputs(session.model, ids)
+        plain: Any = dequantize_model(session.attached.merge())
+        merged = _outputs(plain, ids)
     difference = float((adapted - merged).abs().max() / adapted.abs().max())
     if not difference <= MERGE_BOUND:
         raise GateFailed(f"merged logits differ by {difference:.1e} (bound {MERGE_BOUND:.0e}); nothing was written")
@@ -171,8 +202,8 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         session.tokenizer.chat_template = session.encoder.template
         session.tokenizer.save_pretrained(temporary)
     with torch.no_grad():
-        again: Any = load_model(str(folder), dtype=torch.float32)
-        saved = float((again(input_ids=ids[None]).logits - adapted).abs().max() / adapted.abs().max())
+        again = load_base(run.recipe, language, base=str(folder)).model.float()
+        saved = float((_outputs(again, ids) - adapted).abs().max() / adapted.abs().max())
     dtype = str(stored).removeprefix("torch.")
     if not saved <= SAVED_BOUND[dtype]:
         raise GateFailed(
@@ -194,9 +225,12 @@ def _sample(session: Session) -> torch.Tensor:
     return torch.randint(0, size, (48,), generator=torch.Generator().manual_seed(0))
 
 
-def _no_layout(session: Session) -> dict[str, Any]:
-    session.policy.drive("padded")
-    return {"use_cache": False} if session.model.get_output_embeddings() is not None else {}
+def _outputs(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Logits, or the scores of a task head, of one sequence as transformers makes them."""
+    if has_task_head(model):
+        return own_scores(model, ids)
+    logits: torch.Tensor = model(input_ids=ids[None]).logits.float()
+    return logits
 
 
 def compare(runs: Sequence[str | Path]) -> dict[str, Any]:

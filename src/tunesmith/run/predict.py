@@ -1,0 +1,159 @@
+"""``tunesmith predict``: what a model with a task head says of texts it has not seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunesmith.contracts.data import Record
+from tunesmith.contracts.objective import TaskHead
+from tunesmith.data.fit import fit
+from tunesmith.data.formats.base import BadRow, text_of
+from tunesmith.data.formats.labelled import NAMES
+from tunesmith.data.sources import Broken, open_source
+from tunesmith.data.store import example_of
+from tunesmith.errors import UserError
+from tunesmith.evaluation.spans import best_answer
+from tunesmith.evaluation.task import SURE, Scored, score, sigmoid, softmax
+from tunesmith.run.folder import Run
+from tunesmith.run.session import Session
+from tunesmith.run.use import open_run
+
+Asked = str | tuple[str, str] | Mapping[str, Any]
+"""A text, a pair of texts (question and context for answers), or a row with such columns."""
+
+
+def predict(run: Run | str | Path, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    """What the model of ``run`` says of each of ``asked``, in their order (see ``predictions``)."""
+    return predictions(open_run(run), asked)
+
+
+def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    """One dictionary for each of ``asked``:
+
+    ``{label, probability, probabilities}``; for several labels a text ``{labels, probabilities}``; for numbers
+    ``{value}``; for words ``{words: [{word, label, probability}]}``; for answers ``{answer, start, end, score}``, where
+    ``score`` is how far the answer is above no answer. Texts above ``data.max_tokens`` are cut (contexts are not).
+    """
+    task = session.task
+    if task is None:
+        raise UserError(
+            "this run has no task head, so it has no labels to predict",
+            got=f"objective {session.recipe.objective.name}",
+            hint="`tunesmith chat` talks to it.",
+            code="no-task-head",
+        )
+    records = [_record(task, one) for one in asked]
+    examples = []
+    for number, record in enumerate(records):
+        try:
+            encodings = session.parts.objective.encode(record, session.encoder)
+        except BadRow as bad:
+            raise UserError(f"text {number + 1} cannot be read: {bad}", code="bad-text") from bad
+        fitted = fit(encodings, max_tokens=session.recipe.data.max_tokens, overlong="cut")
+        examples += [example_of(one, number) for one in fitted.encodings]
+    tokens = int(session.recipe.train.tokens_per_microbatch)
+    scored: dict[int, list[Scored]] = {}
+    results = score(session.policy, session.parts.objective, examples, tokens_per_microbatch=tokens)
+    for example, result in zip(examples, results, strict=True):
+        scored.setdefault(example.row, []).append(result)
+    return [_SAYS[task.problem](session, record, scored[number]) for number, record in enumerate(records)]
+
+
+def asked_of(path: str) -> list[dict[str, Any]]:
+    """The rows of a file to predict: lines of a txt file, or rows with the columns of labelled text."""
+    found = []
+    for row in open_source(path, unit="lines").rows():
+        if isinstance(row.value, Broken):
+            raise UserError(f"{row.file} line {row.line}: {row.value.reason}", code="bad-text")
+        found.append(row.value)
+    return found
+
+
+def _record(task: TaskHead, asked: Asked) -> Record:
+    """A row with labels that stand for those that are not known."""
+    record = _texts(asked)
+    words = [match.span() for match in re.finditer(r"\S+", record.text or "")]
+    if task.problem == "tokens":
+        return replace(record, labels=(task.labels[0],) * len(words), spans=tuple(words))
+    if task.problem == "span":
+        if record.pair is None:
+            raise UserError(
+                "an answer needs a question and a context",
+                got="one text",
+                hint="Give the context with --pair, or a file with the columns question and context.",
+                code="bad-text",
+            )
+        return replace(record, text=record.pair, pair=record.text, labels=(), spans=((0, 1),))
+    return replace(record, labels={"class": task.labels[:1], "classes": (), "number": ("0",)}[task.problem])
+
+
+def _texts(asked: Asked) -> Record:
+    if isinstance(asked, str):
+        return Record(text=asked)
+    if isinstance(asked, tuple):
+        return Record(text=asked[0], pair=asked[1])
+    names = {"text": ("question", *NAMES["text"]), "pair": ("context", *NAMES["pair"])}
+    found = {what: next((name for name in some if asked.get(name) is not None), None) for what, some in names.items()}
+    try:
+        text = text_of(asked, found["text"] or "text")
+        return Record(text=text, pair=text_of(asked, found["pair"]) if found["pair"] else None)
+    except BadRow as bad:
+        raise UserError(f"a row cannot be read: {bad}", code="bad-text") from bad
+
+
+def _class(session: Session, _: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    named = dict(zip(_names(session), softmax(scored[0].scores[0]).tolist(), strict=True))
+    label = max(named, key=lambda name: named[name])
+    return {"label": label, "probability": named[label], "probabilities": named}
+
+
+def _classes(session: Session, _: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    named = dict(zip(_names(session), sigmoid(scored[0].scores[0]).tolist(), strict=True))
+    return {"labels": [name for name, sure in named.items() if sure >= SURE], "probabilities": named}
+
+
+def _number(_: Session, __: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    return {"value": float(scored[0].scores[0, 0])}
+
+
+def _words(session: Session, record: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    return {"words": list(_labelled_words(_names(session), record, scored[0]))}
+
+
+def _labelled_words(names: Sequence[str], record: Record, scored: Scored) -> Iterator[dict[str, Any]]:
+    for (left, right), sure in zip(record.spans, softmax(scored.scores), strict=False):  # a cut text has fewer
+        best = int(np.argmax(sure))
+        yield {"word": (record.text or "")[left:right], "label": names[best], "probability": float(sure[best])}
+
+
+def _answer(session: Session, record: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    objective: Any = session.parts.objective
+    found = best_answer(
+        objective.windows(record, session.encoder),
+        [one.scores for one in scored],
+        longest=objective.longest_answer,
+        unanswerable=objective.unanswerable,
+    )
+    text = (record.text or "")[found.left : found.right]
+    left = found.left + len(text) - len(text.lstrip())
+    return {"answer": text.strip(), "start": left, "end": left + len(text.strip()), "score": found.score}
+
+
+def _names(session: Session) -> tuple[str, ...]:
+    assert session.task is not None
+    return session.task.labels
+
+
+_SAYS: Mapping[str, Callable[[Session, Record, Sequence[Scored]], dict[str, Any]]] = {
+    "class": _class,
+    "classes": _classes,
+    "number": _number,
+    "tokens": _words,
+    "span": _answer,
+}
