@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from telling import tell
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("src", "tests", "tools", "scripts", "benchmarks", "examples")
 FILE_LINES = 400
@@ -53,14 +55,5 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len([argument for argument in arguments if argument.arg not in ("self", "cls")])
 
 
-def main() -> int:
-    """Print what is wrong; exit code 1 where something is."""
-    found = problems()
-    for problem in found:
-        print(problem)
-    print("budgets: ok" if not found else f"budgets: {len(found)} problems")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell("budgets", problems()))

@@ -64,5 +64,18 @@ def _shown(value: object) -> str:
     return str(value)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C between the updates of a run: ``saved`` says in a sentence or two when, and what is kept in ``folder``.
+
+    ``begun`` is whether the run can be resumed; otherwise nothing of it is lost by starting it again.
+    """
+
+    def __init__(self, saved: str, *, folder: str, begun: bool) -> None:
+        self.saved = saved
+        self.folder = folder
+        self.begun = begun
+        super().__init__(saved)
+
+
 class GateFailed(Exception):  # noqa: N818 - it is an outcome, not an error
     """A proof or a gate said no: nothing is wrong with the input, and the command ends with exit code 1."""

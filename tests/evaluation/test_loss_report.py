@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from families import VOCABULARY, tiny
 from tunesmith.contracts.batch import Example
-from tunesmith.evaluation.loss import LossReport, evaluate_loss, microbatches
+from tunesmith.evaluation.loss import LossReport, Sums, evaluate_loss, microbatches
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.objectives.sft import Sft
 
@@ -80,6 +82,23 @@ def test_sources_are_told_apart_and_add_up() -> None:
     assert set(first_two.by_source()) == {0}, "a source without a trained token has no loss"
     total = sum(part.nll.value * part.sums.tokens.sum() for part in by_source.values())
     assert total == pytest.approx(report.nll.value * report.sums.tokens.sum(), rel=1e-9)
+
+
+def test_the_same_sequences_are_known_by_their_tokens_and_targets() -> None:
+    policy = CausalPolicy(tiny("llama"))
+    rows = examples()
+    sums = evaluate_loss(policy, Sft(), rows, tokens_per_microbatch=64).sums
+    again = Sums.from_dict(json.loads(json.dumps(sums.as_dict())))
+    assert sums.same_sequences(again)
+    assert not sums.same_sequences(evaluate_loss(policy, Sft(), rows[::-1], tokens_per_microbatch=64).sums)
+    word = rows[0].ids.copy()
+    word[3] += 1
+    marks = rows[0].trained.copy()
+    marks[3:5] = [True, False] if marks[4] else [False, True]
+    for changed in (replace(rows[0], ids=word), replace(rows[0], trained=marks)):
+        other = evaluate_loss(policy, Sft(), [changed, *rows[1:]], tokens_per_microbatch=64).sums
+        assert not sums.same_sequences(other)
+    assert max(sums.content) < 2**53
 
 
 def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity() -> None:

@@ -80,7 +80,7 @@ def make_case(
 ) -> Case:
     """As a session opens: probe, attach, masters, cast, bind."""
     model = tiny(family, dropout=dropout) if model is None else model
-    chosen = driver or probe.choose(model, "auto")
+    chosen = driver or probe.choose(model, "auto").driver
     method, objective = method or Lora(rank=4, alpha=8.0), objective or Sft()
     attached = method.attach(model)
     weights = Weights(attached.groups())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.proof.conftest import TEMPLATE, make_case, tokenizer
 
 from tunesmith.contracts.batch import Batch, Example, Layout
@@ -17,9 +19,8 @@ from tunesmith.contracts.objective import Term
 from tunesmith.contracts.policy import Outputs
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.collate import flatten
-from tunesmith.engine import optimizers
-from tunesmith.methods.folder import write_adapter
-from tunesmith.methods.lora import LoraLinear
+from tunesmith.engine import checkpoint, optimizers
+from tunesmith.methods.lora_layer import LoraLinear
 from tunesmith.models import attention
 from tunesmith.objectives.sft import Sft
 from tunesmith.proof.base import Case
@@ -44,8 +45,8 @@ def merged_segments(patch: Patch) -> Case:
     case = make_case()
     sound = attention.segment_attention
 
-    def leaking(query: Any, key: Any, value: Any, layout: Layout, shape: Any) -> Any:
-        return sound(query, key, value, replace(layout, lengths=(sum(layout.lengths),)), shape)
+    def leaking(query: Any, key: Any, value: Any, layout: Layout, *rest: Any) -> Any:
+        return sound(query, key, value, replace(layout, lengths=(sum(layout.lengths),)), *rest)
 
     patch.setattr(attention, "segment_attention", leaking)
     return case
@@ -212,12 +213,14 @@ def base_changes(patch: Patch) -> Case:
 
 def forgetful_save(patch: Patch) -> Case:
     case = make_case()
-    attached: Any = case.attached
+    sound = case.attached.save
 
-    def save(folder: Any, values: Any) -> None:
-        write_adapter(folder, attached._peft_config(), dict(list(values.items())[1:]))
+    def save(folder: Path, values: Any) -> None:
+        sound(folder, values)
+        (file,) = folder.glob("*.safetensors")
+        save_file(dict(list(load_file(file).items())[1:]), file)
 
-    patch.setattr(attached, "save", save)
+    patch.setattr(case.attached, "save", save)
     return case
 
 
@@ -230,6 +233,18 @@ def rounding_save(patch: Patch) -> Case:
         lambda folder, values: sound(folder, {name: value.bfloat16() for name, value in values.items()}),
     )
     return case
+
+
+def half_a_checkpoint(patch: Patch) -> Case:
+    sound = checkpoint.save
+
+    def save(*args: Any, **options: Any) -> Path:
+        path = sound(*args, **options)
+        (path / checkpoint.TENSOR_FILES[1]).unlink()
+        return path
+
+    patch.setattr(checkpoint, "save", save)
+    return make_case()
 
 
 def no_optimizer_state(patch: Patch) -> Case:
@@ -286,6 +301,7 @@ DEFECTS = (
     Defect("save-load", "the saved tensors are rounded", rounding_save, "gives other numbers"),
     Defect("resume", "no optimizer state", no_optimizer_state, "parameters differ"),
     Defect("resume", "the optimizer's count starts again", no_step_count, "parameters differ"),
+    Defect("resume", "a file of the checkpoint is missing", half_a_checkpoint, "is damaged"),
     Defect("merge", "the scaling is forgotten", unscaled_merge, "gives other numbers once merged"),
     Defect("merge", "the scaling is forgotten, in bfloat16", unscaled_merge_bfloat16, "once merged"),
 )

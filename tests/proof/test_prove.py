@@ -14,6 +14,7 @@ from tests.proof.conftest import TEMPLATE, make_case, tokenizer
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.engine import optimizers
 from tunesmith.engine.loop import one_update
+from tunesmith.errors import UserError
 from tunesmith.events import Event
 from tunesmith.methods.full import Full
 from tunesmith.methods.lora import Lora
@@ -110,6 +111,21 @@ def test_slow_proofs_are_remembered_by_content(case: Case, tmp_path: Path, monke
     assert not any(outcome.cached for outcome in prove(make_case("gpt2"), cache=tmp_path))
 
 
+def test_the_content_is_only_looked_at_where_something_may_be_stored(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading every weight of a base costs, and most starts have nothing to look up."""
+    looked: list[Case] = []
+    monkeypatch.setattr(module, "content_key", lambda one: looked.append(one) or "key")
+    prove(case, names=["identity"], cache=tmp_path / "none")
+    assert not looked
+    monkeypatch.setattr(module, "QUICK_SECONDS", 0.0)
+    prove(case, names=["identity"], cache=tmp_path)
+    assert len(looked) == 1
+    assert prove(case, names=["identity"], cache=tmp_path)[0].cached
+    assert len(looked) == 2
+
+
 def test_failures_are_not_remembered_and_a_broken_cache_is_no_cache(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,9 +168,30 @@ def test_what_does_not_fit_into_the_time_is_said(case: Case, monkeypatch: pytest
     monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
     events: list[Event] = []
     outcomes = prove(case, names=["targets", "identity", "resume"], budget_seconds=60.0, emit=events.append)
-    assert [outcome.name for outcome in outcomes] == ["targets", "identity"]
+    assert [outcome.name for outcome in outcomes if outcome.passed] == ["targets", "identity"]
+    assert outcomes[2].as_dict().items() >= {"name": "resume", "passed": None, "skipped": outcomes[2].why}.items()
+    assert "60 s" in outcomes[2].why
+    assert "skipped" not in outcomes[0].as_dict()
     assert [event.values["text"] for event in events if event.kind == "note"] == ["not proven within 60 s: resume"]
-    assert len(prove(case, names=["targets", "identity", "resume"], budget_seconds=None)) == 3
+    whole = prove(case, names=["targets", "identity", "resume"], budget_seconds=None)
+    assert [outcome.passed for outcome in whole] == [True] * 3
+
+
+@pytest.mark.parametrize("error", [UserError("the disk is full"), ZeroDivisionError("a bug"), KeyboardInterrupt()])
+def test_what_is_raised_inside_a_proof_is_no_failure_of_it(
+    error: BaseException, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the caller as it is, and what was slow and proven before it is remembered."""
+    monkeypatch.setattr(module, "QUICK_SECONDS", 0.0)
+
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("tunesmith.proof.save_load.values_of", broken)
+    with pytest.raises(type(error)) as raised:
+        prove(case, names=["identity", "save-load", "packing"], cache=tmp_path)
+    assert raised.value is error
+    assert [one.cached for one in prove(case, names=["identity", "packing"], cache=tmp_path)] == [True, False]
 
 
 def test_what_is_measured_fits_into_json() -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from running import LORA, Material, go
 
+from tiny_base import make_rows
 from tunesmith.engine.sinks.jsonl import read
 from tunesmith.errors import UserError
+from tunesmith.models import probe
 from tunesmith.recipe import Recipe
-from tunesmith.recipe.schema import EarlyStopping
-from tunesmith.run import Run, chat, load, merge, train
+from tunesmith.recipe.schema import EarlyStopping, SourceConfig
+from tunesmith.run import Run, chat, load, merge, proving, train
 from tunesmith.run.journey import free_folder, side_by_side
-from tunesmith.run.judge import Marks, compared
+from tunesmith.run.judge import Marks, compared, name_of
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,14 @@ def test_forgetting_is_the_change_a_token_and_survives_the_file() -> None:
     """(3 + 5 − 2 − 4) / (2 + 2) = 0.5 nats."""
 
     def marks(nll: list[float]) -> Marks:
-        sums = {"nll": nll, "tokens": [2.0, 2.0], "hits": [1.0, 0.0], "sources": [0, 0], "rows": [0, 1]}
+        sums = {
+            "nll": nll,
+            "tokens": [2.0, 2.0],
+            "hits": [1.0, 0.0],
+            "sources": [0, 0],
+            "rows": [0, 1],
+            "content": [7, 8],
+        }
         first = Marks.from_dict({"sums": {"retention": sums}})
         return Marks.from_dict(json.loads(json.dumps(first.as_dict())))
 
@@ -80,6 +90,69 @@ def test_forgetting_is_the_change_a_token_and_survives_the_file() -> None:
     assert nll.change.value == pytest.approx(0.5)
     assert nll.verdict == "worse"
     assert compared(Marks.from_dict({}), marks([3.0, 5.0]))[0].change is None
+
+
+def test_a_folder_with_somebody_s_own_recipe_is_not_taken(material: Material, tmp_path: Path) -> None:
+    """``--out .`` beside the recipe must not clear it away as the start of a run."""
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    for resume in (False, True):
+        with pytest.raises(UserError, match="no run wrote") as raised:
+            go(material.recipe(steps=1), tmp_path, resume=resume)
+        assert raised.value.code == "not-a-run"
+    assert (tmp_path / "recipe.yaml").read_text() == "name: mine\n"
+
+
+def test_why_a_model_is_driven_padded_is_told(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "probe_flat", lambda _: probe.Finding(False, "its attention ignores the layout"))
+        run = go(material.recipe(steps=1, model={"driver": "auto"}), tmp_path / "run")
+    notes = [event["text"] for event in read(run.events) if event["kind"] == "note"]
+    assert "driven padded: its attention ignores the layout" in notes
+    assert run.recipe.model.driver == "padded"
+    flat = go(material.recipe(steps=1, model={"driver": "auto"}), tmp_path / "flat")
+    assert not [event for event in read(flat.events) if "padded" in event.get("text", "")]
+
+
+def test_a_mistake_of_the_user_s_inside_a_proof_stays_one(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("the disk is full", code="cannot-write")
+
+    monkeypatch.setattr("tunesmith.proof.save_load.values_of", refuse)
+    with pytest.raises(UserError, match="the disk is full"):
+        train(material.recipe(method=LORA, steps=1), out=tmp_path / "run")
+
+
+def test_proofs_without_time_are_in_the_record_and_do_not_fail(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proving, "prove_session", partial(proving.prove_session, budget_seconds=-1.0))
+    run = train(material.recipe(method=LORA, steps=1), out=tmp_path / "run")
+    proofs = run.read("proof.json")["proofs"]
+    assert {proof["passed"] for proof in proofs} == {None}
+    assert all(proof["skipped"].startswith("not proven within") for proof in proofs)
+    assert run.report.proofs == proofs
+
+
+def test_sources_are_told_apart_in_the_result(material: Material, tmp_path: Path) -> None:
+    recipe = material.recipe(method=LORA, steps=1)
+    other = make_rows(tmp_path / "other.jsonl", 90)
+    sources = [*recipe.data.train, SourceConfig(path=str(other))]
+    run = go(changed(recipe, "data", train=sources), tmp_path / "run")
+    after = run.read("eval/after.json")
+    found, sums = run.report.by_source, after["sums"]["task"]
+    assert list(found) == [source.path for source in sources]
+    assert found == after["by_source"]
+    for number, name in enumerate(found):
+        own = [at for at, source in enumerate(sums["sources"]) if source == number]
+        mean = sum(sums["nll"][at] for at in own) / sum(sums["tokens"][at] for at in own)
+        assert found[name]["nll"]["value"] == pytest.approx(mean)
+        assert found[name]["nll"]["n"] == len(own)
+    assert go(recipe, tmp_path / "one").report.by_source == {}
+    assert name_of(1, ["a", "a", "b"]) == "a (source 2)"
 
 
 def test_the_demo_takes_a_free_folder(tmp_path: Path) -> None:

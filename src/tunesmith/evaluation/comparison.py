@@ -1,4 +1,4 @@
-"""Before against after: differences paired by unit, as data and as a table to look at.
+"""Before against after: differences paired by unit.
 
 A change counts as better or worse only where its 95% interval does not hold 0.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tunesmith.evaluation.answers import AnswerReport
+from tunesmith.evaluation.labels import LOWER_IS_BETTER, LabelReport
 from tunesmith.evaluation.loss import LossReport
 from tunesmith.evaluation.retention import forgetting
 from tunesmith.metrics.intervals import Estimate, paired_difference, ratio_interval
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Verdict = Literal["better", "worse", "same"]
 
@@ -65,6 +63,16 @@ def compare_loss(what: str, before: LossReport | None, after: LossReport) -> lis
     ]
 
 
+def compare_labels(what: str, before: LabelReport | None, after: LabelReport) -> list[Comparison]:
+    """Loss and every metric of a task head."""
+    changes = {} if before is None else after.change_from(before)
+    old = {} if before is None else before.metrics()
+    return [
+        Comparison(what, name, old.get(name), value, changes.get(name), higher_is_better=name not in LOWER_IS_BETTER)
+        for name, value in after.metrics().items()
+    ]
+
+
 def compare_answers(what: str, before: AnswerReport | None, after: AnswerReport) -> list[Comparison]:
     """Every answer metric. Raises ``ValueError`` where the two did not answer the same prompts."""
     if before is not None and [row.prompt for row in before.rows] != [row.prompt for row in after.rows]:
@@ -87,40 +95,3 @@ def as_dict(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
     for comparison in comparisons:
         found.setdefault(comparison.what, {})[comparison.metric] = comparison.as_dict()
     return found
-
-
-def as_table(comparisons: Sequence[Comparison], *, title: str = "Before and after") -> Table:
-    """A rich table; print it on a console that knows whether colour is wanted."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, caption="in parentheses: 95% intervals")
-    for name in ("rows", "metric"):
-        table.add_column(name)
-    for name in ("before", "after", "change"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    styles = {"better": "green", "worse": "red", "same": "", None: ""}
-    previous = None
-    for item in comparisons:
-        if previous not in (None, item.what):
-            table.add_section()
-        table.add_row(
-            "" if item.what == previous else escape(item.what),
-            item.metric,
-            "–" if item.before is None else _number(item.before.value),
-            _number(item.after.value),
-            "–" if item.change is None else _change(item.change),
-            item.verdict or "",
-            style=styles[item.verdict],
-        )
-        previous = item.what
-    return table
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
-
-
-def _change(change: Estimate) -> str:
-    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"

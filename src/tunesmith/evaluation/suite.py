@@ -21,6 +21,7 @@ from pydantic import Field
 
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.evaluation.answers import AnswerReport
+from tunesmith.evaluation.labels import LOWER_IS_BETTER, NAMES, LabelReport
 from tunesmith.evaluation.loss import LossReport
 from tunesmith.metrics.intervals import Estimate
 from tunesmith.metrics.table import METRICS
@@ -40,7 +41,8 @@ class Task(Config):
     rows: str | list[dict[str, Any]]
     """A file of rows (relative to the suite file), or the rows themselves."""
     metric: str = "exact_match"
-    """`exact_match` or `f1` of generated answers, or `perplexity` of the rows' answers or text."""
+    """`exact_match` or `f1` of generated answers, or `perplexity` of the rows' answers or text; of a model with a task
+    head any metric of its objective (`accuracy`, `macro_f1`, `pearson` …)."""
     threshold: float | None = None
     """What passes: at least this value, for perplexity at most."""
 
@@ -48,7 +50,8 @@ class Task(Config):
         """Whether ``value`` meets the threshold (always, where there is none)."""
         if self.threshold is None:
             return True
-        return value <= self.threshold if self.metric == PERPLEXITY else value >= self.threshold
+        low = self.metric == PERPLEXITY or self.metric in LOWER_IS_BETTER
+        return value <= self.threshold if low else value >= self.threshold
 
 
 class Suite(Config):
@@ -135,8 +138,11 @@ def run_suite(
     read: Callable[[Path], Sequence[Row]],
     answers: Callable[[Sequence[Row]], AnswerReport],
     loss: Callable[[Sequence[Row]], LossReport],
+    labels: Callable[[Sequence[Row]], LabelReport] | None = None,
 ) -> SuiteResult:
     """Measure every task: ``read`` a rows file, generate and score ``answers``, or take the ``loss`` of rows.
+
+    A model with a task head has ``labels``, which measures it on labelled rows, and nothing else.
 
     Raises ``UserError`` (``empty-suite``) where a task has no row.
     """
@@ -145,12 +151,34 @@ def run_suite(
         rows = read(Path(task.rows)) if isinstance(task.rows, str) else task.rows
         if not rows:
             raise UserError(f"the task '{task.name}' of the suite '{suite.name}' has no row", code="empty-suite")
-        if task.metric == PERPLEXITY:
+        if labels is not None:
+            results.append(TaskResult(task, _of_labels(task, labels(rows))))
+        elif task.metric == PERPLEXITY:
             results.append(TaskResult(task, loss(rows).perplexity))
+        elif task.metric not in METRICS:
+            raise UserError(
+                f"the task '{task.name}' asks for a metric of labels, and the model has no task head",
+                got=f"'{task.metric}'",
+                allowed=sorted([*METRICS, PERPLEXITY]),
+                code="unknown-metric",
+            )
         else:
             report = answers(rows)
             results.append(TaskResult(task, report.scores[task.metric], report))
     return SuiteResult(suite.name, results)
+
+
+def _of_labels(task: Task, report: LabelReport) -> Estimate:
+    metrics = report.metrics()
+    if task.metric not in metrics:
+        raise UserError(
+            f"the task '{task.name}' asks for a metric that the model's objective does not have",
+            got=f"'{task.metric}'",
+            allowed=list(metrics),
+            hint=did_you_mean(task.metric, metrics),
+            code="unknown-metric",
+        )
+    return metrics[task.metric]
 
 
 def _located(task: Task, folder: Path) -> str | list[dict[str, Any]]:
@@ -159,7 +187,7 @@ def _located(task: Task, folder: Path) -> str | list[dict[str, Any]]:
 
 def _check(tasks: Sequence[Task], path: Path) -> None:
     names: set[str] = set()
-    known = sorted([*METRICS, PERPLEXITY])
+    known = sorted({*METRICS, PERPLEXITY, *(name for names in NAMES.values() for name in names)})
     for task in tasks:
         if task.metric not in known:
             raise UserError(

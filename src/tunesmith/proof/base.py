@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -54,10 +55,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer of a proof: ``why`` says what it means, or what is wrong and what to do."""
+    """The answer of a proof: ``why`` says what it means, or what is wrong and what to do.
+
+    ``passed`` is None where the proof was left out; then ``why`` says for what reason.
+    """
 
     name: str
-    passed: bool
+    passed: bool | None
     measured: float | str | None
     bound: float | str | None
     why: str
@@ -66,8 +70,8 @@ class Outcome:
     """Whether it was proven before, for the same content."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The outcome as JSON holds it."""
-        return asdict(self)
+        """The outcome as JSON holds it; one that was left out has its reason as ``skipped``."""
+        return asdict(self) if self.passed is not None else {**asdict(self), "skipped": self.why}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Case:
     @cached_property
     def windows(self) -> list[Example]:
         """One short piece of a row for each length in ``WINDOWS``, each with a trained token."""
-        usable = [example for example in self.examples if example.trained[1:].any()]
+        usable = [example for example in self.examples if example.targets]
         return [_window(usable[at % len(usable)], size) for at, size in enumerate(WINDOWS)] if usable else []
 
     @property
@@ -120,12 +124,14 @@ class Case:
         return self.objective.collate(examples).to(self.policy.device)
 
     def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
-        """Log-probabilities that the loss would read, float32 ``[N]``, without gradients and dropout."""
+        """What the loss would read, without gradients and dropout: log-probabilities of targets, float32 ``[N]``, or
+        the scores of a task head, ``[N, C]``."""
         self.policy.eval()
         with torch.no_grad():
-            logprob = self.policy(self.batch(examples), self.objective.want).logprob
-        assert isinstance(logprob, torch.Tensor)
-        return logprob
+            outputs = self.policy(self.batch(examples), self.objective.want)
+        found = outputs.scores if self.objective.want.scores else outputs.logprob
+        assert isinstance(found, torch.Tensor)
+        return found
 
     def job(self, folder: Path, policy: torch.nn.Module | None = None) -> Job:
         """A job over the windows with an optimizer of its own; update ``k`` trains on window ``k``."""
@@ -191,10 +197,25 @@ def _always(_: int) -> float:
 
 def _window(example: Example, size: int) -> Example:
     """At most ``size`` tokens of a row, about half of them before its first target."""
+    if example.labels is not None:
+        return _labelled_window(example, size)
     first = int(example.trained[1:].argmax()) + 1
     start = max(0, min(first - size // 2, len(example) - size))
     piece = slice(start, start + size)
     return Example(example.ids[piece], example.trained[piece], example.row, example.source)
+
+
+def _labelled_window(example: Example, size: int) -> Example:
+    """At most ``size`` tokens of a labelled row: around its lone target, or where the most telling label stands."""
+    assert example.labels is not None
+    targets = np.flatnonzero(example.trained)
+    alone = len(targets) == 1
+    middle = int(targets[0] if alone else targets[example.labels.argmax()])
+    start = max(0, min(middle - size // 2, len(example) - size))
+    piece = slice(start, start + size)
+    labels = example.labels if alone else example.labels[(targets >= start) & (targets < start + size)]
+    second = max(0, example.second - start)
+    return replace(example, ids=example.ids[piece], trained=example.trained[piece], labels=labels, second=second)
 
 
 def _finite(value: float | str | None) -> float | str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tunesmith.methods.insert import Adapted
+from tunesmith.methods.insert import Adapted, merged_base
 from tunesmith.proof.base import Bounds, Case, Measured, Proof
 from tunesmith.proof.keep import stirred
 
@@ -43,13 +43,13 @@ def _layers(case: Case) -> list[tuple[str, Any]]:
 
 def _compare(worst: dict[str, float], name: str) -> Any:
     def hook(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        weight = layer.weight.detach()
-        before = weight.clone()
+        changed = [tensor.detach() for tensor in (layer.weight, layer.bias) if tensor is not None]
+        before = [tensor.clone() for tensor in changed]
         try:
-            layer.base.add_(layer.delta())
-            merged = layer.base_layer(inputs[0])
+            merged = merged_base(layer)(inputs[0])
         finally:
-            weight.copy_(before)
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
         difference = float((merged - output).float().norm() / output.float().norm().clamp_min(1e-12))
         worst[name] = difference if difference == difference else float("inf")  # noqa: PLR0124 - not a number
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from tunesmith.models.drivers import takes_types
+from tunesmith.models.task_head import own_scores
 from tunesmith.proof.base import Bounds, Case, Measured, Proof
 from tunesmith.proof.keep import stirred
 
@@ -38,6 +40,11 @@ def _alone(case: Case) -> torch.Tensor:
     found = []
     for window in case.windows:
         batch = case.batch([window])
+        if case.objective.want.scores:
+            types = batch.main.types if takes_types(case.policy.model) else None
+            scores = own_scores(case.policy.model, batch.main.ids, types)
+            found.append(scores if len(scores) == 1 else scores[batch.readout.rows])
+            continue
         logits = case.policy.model(input_ids=batch.main.ids[None]).logits[0]
         log_p = torch.log_softmax(logits.float(), dim=-1)
         found.append(log_p[batch.readout.rows, batch.readout.labels])

@@ -6,17 +6,16 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, silent
 from tunesmith.files import write_json
 from tunesmith.proof import TABLE
-from tunesmith.proof.base import Case, Measured, Outcome, Proof
+from tunesmith.proof.base import Case, Outcome, Proof
 from tunesmith.proof.keep import bit_sums, untouched
 
 QUICK_SECONDS = 3.0
@@ -33,25 +32,27 @@ def prove(
 ) -> list[Outcome]:
     """Run the proofs that apply to ``case`` (all, or those of ``names``) and return their outcomes in order.
 
-    Those that would go beyond ``budget_seconds`` (None: no limit) are left out and named in a note. ``cache`` is a
-    folder for what slow proofs found. Afterwards the case is, bit for bit, what it was. A ``UserError`` inside a proof
-    is its failure; any other exception is a bug and is raised.
+    Those that would go beyond ``budget_seconds`` (None: no limit) are left out: their ``passed`` is None, and a note
+    names them. ``cache`` is a folder for what slow proofs found, whatever ends the proofs after them. Afterwards the
+    case is, bit for bit, what it was. A ``UserError`` inside a proof goes to the user, any other exception is a bug.
     """
-    file = None if cache is None else cache / f"{content_key(case)}.json"
-    known = _known(file)
+    store = None if cache is None else _Store(case, cache)
+    known = store.read() if store else {}
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="tunesmith-proof-") as scratch:
-        outcomes = _outcomes(
-            replace(case, scratch=Path(scratch)), names or list(TABLE.all), known, budget_seconds, emit
-        )
-    if file is not None:
-        _remember(file, known, outcomes)
+        try:
+            case = replace(case, scratch=Path(scratch))
+            for outcome in _outcomes(case, names or list(TABLE.all), known, budget_seconds, emit):
+                outcomes.append(outcome)  # noqa: PERF402 - what was found before an interrupt is kept as well
+        finally:
+            if store:
+                store.add(known, outcomes)
     return outcomes
 
 
 def _outcomes(
     case: Case, names: Sequence[str], known: Mapping[str, Outcome], budget: float | None, emit: Sink
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+) -> Iterator[Outcome]:
     skipped: list[str] = []
     started, rate = time.perf_counter(), 0.0
     for name in names:
@@ -59,29 +60,26 @@ def _outcomes(
         if not proof.applies(case) or (proof.passes and not case.windows):
             continue  # rows without any target fail the proof `targets`; nothing else can be measured on them
         if name in known and not proof.of_rows:
-            outcomes.append(known[name])
+            yield known[name]
             continue
         expected = time.perf_counter() - started + rate * proof.passes
         if budget is not None and expected > budget:
             skipped.append(name)
+            yield Outcome(name, None, None, None, f"not proven within {budget:.0f} s; `tunesmith check` takes its time")
             continue
         emit(Event("phase", 0, {"text": f"proof: {name}"}))
         outcome = run(name, proof, case)
         rate = max(rate, outcome.seconds / proof.passes) if proof.passes else rate
-        outcomes.append(outcome)
+        yield outcome
     if skipped:
         emit(Event("note", 0, {"text": f"not proven within {budget:.0f} s: {', '.join(skipped)}"}))
-    return outcomes
 
 
 def run(name: str, proof: Proof, case: Case) -> Outcome:
     """One proof, leaving no trace."""
     started = time.perf_counter()
     with untouched(case):
-        try:
-            measured = proof.measure(case)
-        except UserError as error:
-            measured = Measured(False, None, None, error.sentence())
+        measured = proof.measure(case)
     return proof.outcome(name, measured, time.perf_counter() - started)
 
 
@@ -114,18 +112,30 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _known(file: Path | None) -> dict[str, Outcome]:
-    """What was proven before and was slow; a file that cannot be read is one that does not exist."""
-    if file is None or not file.is_file():
-        return {}
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        return {name: Outcome(**{**values, "cached": True}) for name, values in stored.items()}
-    except (ValueError, TypeError, AttributeError):
-        return {}
+class _Store:
+    """What slow proofs found for the content of a case; the content is looked at only where something may be stored."""
 
+    def __init__(self, case: Case, folder: Path) -> None:
+        self._case = case
+        self._folder = folder
 
-def _remember(file: Path, known: dict[str, Outcome], outcomes: Sequence[Outcome]) -> None:
-    slow = {one.name: one for one in outcomes if one.passed and one.seconds >= QUICK_SECONDS}
-    if slow.keys() - known.keys():
-        write_json(file, {name: outcome.as_dict() for name, outcome in {**known, **slow}.items()})
+    @cached_property
+    def file(self) -> Path:
+        """The file of this content."""
+        return self._folder / f"{content_key(self._case)}.json"
+
+    def read(self) -> dict[str, Outcome]:
+        """What was proven before and was slow; a file that cannot be read is one that does not exist."""
+        if not any(self._folder.glob("*.json")) or not self.file.is_file():
+            return {}
+        try:
+            stored = json.loads(self.file.read_text(encoding="utf-8"))
+            return {name: Outcome(**{**values, "cached": True}) for name, values in stored.items()}
+        except (ValueError, TypeError, AttributeError):
+            return {}
+
+    def add(self, known: Mapping[str, Outcome], outcomes: Sequence[Outcome]) -> None:
+        """Keep the slow ones of ``outcomes`` that passed, besides those that were ``known``."""
+        slow = {one.name: one for one in outcomes if one.passed and one.seconds >= QUICK_SECONDS}
+        if slow.keys() - known.keys():
+            write_json(self.file, {name: outcome.as_dict() for name, outcome in {**known, **slow}.items()})

@@ -1,12 +1,17 @@
-"""A stopped run goes on as if it had not been: three updates give the weights of one, a checkpoint, and two more."""
+"""A stopped run goes on as if it had not been.
+
+Three updates leave a checkpoint after the first, as a run does. From scrambled weights, that checkpoint and two more
+updates give the same weights.
+"""
 
 from __future__ import annotations
 
 from tunesmith.engine import checkpoint
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import one_update
+from tunesmith.errors import UserError
 from tunesmith.proof.base import Bounds, Case, Measured, Proof
-from tunesmith.proof.keep import BEFORE, differing, moving, read, scramble, write
+from tunesmith.proof.keep import differing, moving, scramble, write
 
 EXACT = 0.0
 ON_GPU = Bounds(
@@ -21,23 +26,22 @@ def measure(case: Case) -> Measured:
     with moving(case) as folder:
         remembered = {name: value.clone() for name, value in case.attached.state().items()}
         straight = case.job(folder)
-        for step in range(3):
+        one_update(straight, 0)
+        state = case.attached.state()
+        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, straight.optimizer, state=state)
+        for step in (1, 2):
             one_update(straight, step)
         write(case.weights, folder / "straight.safetensors")
         del straight
-        read(case.weights, folder / BEFORE)
-        case.attached.restore(remembered)
-        stopped = case.job(folder)
-        one_update(stopped, 0)
-        state = case.attached.state()
-        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, stopped.optimizer, state=state)
-        del stopped
         scramble(case.weights, 3)
         case.attached.restore(remembered)
         resumed = case.job(folder)
-        found = checkpoint.newest(folder / "checkpoints")
-        assert found is not None
-        case.attached.restore(checkpoint.restore(found.path, case.weights, resumed.optimizer))
+        try:
+            found = checkpoint.newest(folder / "checkpoints")
+            assert found is not None
+            case.attached.restore(checkpoint.restore(found.path, case.weights, resumed.optimizer))
+        except UserError as error:  # what was saved a moment ago is no mistake of the user's
+            return Measured(False, None, EXACT, error.sentence())
         for step in range(found.progress.step, 3):
             one_update(resumed, step)
         different = differing(case.weights, folder / "straight.safetensors")
@@ -50,5 +54,5 @@ PROOF = Proof(
     means="a stopped and resumed run has the weights of one that was never stopped",
     mend="Something that training depends on is not in the checkpoint: report it",
     measure=measure,
-    passes=6,
+    passes=5,
 )
