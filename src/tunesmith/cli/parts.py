@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.output import emit, grid, json_option, say, stdout
+from tunesmith.cli.output import emit, grid, json_option, pairs, say, stdout
 
 TABLES = {
     "method": "tunesmith.methods:TABLE",
@@ -27,6 +27,8 @@ class Described:
     text: str
     paper: str
     options: list[dict[str, Any]]
+    use: str = ""
+    usual_rate: float | None = None
 
 
 def classes(kind: str) -> dict[str, Any]:
@@ -53,7 +55,15 @@ def _describe(name: str, part: Any) -> Described:
         {"name": option.path, "allowed": option.allowed, "default": option.default, "help": option.help}
         for option in options(config)
     ]
-    return Described(name, " ".join(text.split("\n\n")[0].split()), text, getattr(part, "paper", ""), fields)
+    return Described(
+        name,
+        " ".join(text.split("\n\n")[0].split()),
+        text,
+        getattr(part, "paper", ""),
+        fields,
+        getattr(part, "use", ""),
+        getattr(part, "usual_rate", None),
+    )
 
 
 def _show(kind: str, name: str | None, as_json: bool) -> None:
@@ -78,8 +88,12 @@ def _known(kind: str, name: str) -> None:
 def _show_one(part: Described) -> None:
     console = stdout()
     console.print(part.text, markup=False)
+    if part.use:
+        console.print(f"\nUse it for: {part.use}", markup=False)
+    if part.usual_rate is not None:
+        console.print(f"Learning rate to begin with: {part.usual_rate:g}", markup=False)
     if part.paper:
-        console.print(f"\nPaper: {part.paper}", markup=False)
+        console.print(f"Paper: {part.paper}", markup=False)
     if part.options:
         names = tuple(part.options[0])
         rows = [
@@ -90,10 +104,38 @@ def _show_one(part: Described) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option("--model", help="Count what NAME trains of this base: `embedded`, a folder or a hub id.")
+@click.option("--quantize", default="none", show_default=True, help="Weight format of that base.")
 @json_option
-def methods(name: str | None, as_json: bool) -> None:
-    """List the ways parameters can be trained, or show the options of one."""
-    _show("method", name, as_json)
+def methods(name: str | None, options: tuple[str, ...], model: str | None, quantize: str, as_json: bool) -> None:
+    """List the ways parameters can be trained, or show one: its options, and with --model what it costs.
+
+    `tunesmith methods lora rank=64 --model embedded`
+    """
+    if name is None or model is None:
+        _show("method", name, as_json)
+        return
+    from tunesmith.recipe.overrides import apply_overrides
+    from tunesmith.recipe.schema import Part
+
+    part = Part.model_validate(apply_overrides({"name": name}, options, {}))
+    from tunesmith.run.sizing import sizes
+
+    found = sizes(part, model, quantize=quantize)
+    if as_json:
+        emit({**asdict(found), "share": found.share, "method": part.model_dump(), "model": model})
+        return
+    lines = {
+        "trained parameters": f"{found.trained:,} of {found.whole:,} ({found.share:.3%})",
+        "base in memory": _size(found.base_bytes),
+        "training adds": f"{_size(found.training_bytes)} (weights, gradients and Adam; activations come on top)",
+    }
+    stdout().print(pairs(lines))
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.2f} MiB"
 
 
 @click.command()

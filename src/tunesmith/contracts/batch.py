@@ -24,19 +24,52 @@ class Example:
 
     ``ids`` int32 ``[n]``; ``trained`` bool ``[n]``: token ``i`` is a target (predicted from the tokens before it);
     ``row`` identifies the source row in the ledger, ``source`` the data source it came from.
+
+    With ``labels`` (int32, see ``contracts.data.Encoding``) a target is a token whose own hidden state is read.
+    ``second`` is where the second text of a pair begins for models that mark it by token types; 0 for none.
     """
 
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]
     row: int
     source: int = 0
+    labels: NDArray[np.int32] | None = None
+    second: int = 0
+
+    @property
+    def targets(self) -> int:
+        """How many targets there are: a first token can be read, but not predicted."""
+        return int(self.trained[0 if self.labels is not None else 1 :].sum())
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """Trained keys and values ``[H_kv, P, D]`` of one layer, which every token of every sequence sees.
+
+    An attention module carries its own as the attribute ``key_value_prefix``. They are in no cache, and no window
+    hides them.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __deepcopy__(self, _: object) -> Prefix:
+        # a copied model is given its own before it runs; autograd refuses to copy what is computed
+        return Prefix(self.keys.detach(), self.values.detach())
+
+
 class KeyValues(Protocol):
     """Keys and values of earlier tokens, held by the decoding engine, one entry a layer."""
+
+    begins: bool
+    """Whether the stream starts its sequences (else it goes on with them)."""
+
+    def after(self, tokens: int) -> KeyValues:
+        """The same where every sequence has ``tokens`` more in front: a starting stream brings them along."""
+        ...
 
     def attend(
         self,
@@ -48,6 +81,7 @@ class KeyValues(Protocol):
         scaling: float,
         window: int | None,
         softcap: float | None = None,
+        prefix: Prefix | None = None,
     ) -> torch.Tensor:
         """Append ``key``/``value`` ``[1, H_kv, T, D]`` and attend: ``query [1, H, T, D]`` -> ``[1, T, H, D]``."""
         ...
@@ -68,23 +102,29 @@ class Layout:
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens of all segments in turn: ``ids`` int64 ``[T]``, ``positions`` int64 ``[T]``, from 0 in each segment."""
+    """Tokens of all segments in turn: ``ids`` int64 ``[T]``, ``positions`` int64 ``[T]``, from 0 in each segment.
+
+    ``types`` int64 ``[T]``: 1 for tokens of the second text of a pair; None where there is no pair.
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
     layout: Layout
+    types: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Stream:
         """The same stream on ``device``."""
         layout = replace(self.layout, starts=self.layout.starts.to(device))
-        return Stream(self.ids.to(device), self.positions.to(device), layout)
+        types = None if self.types is None else self.types.to(device)
+        return Stream(self.ids.to(device), self.positions.to(device), layout, types)
 
 
 @dataclass(frozen=True)
 class Readout:
-    """Predictions that carry loss: hidden row ``rows[i]`` predicts token ``labels[i]``.
+    """Predictions that carry loss: hidden row ``rows[i]`` predicts token (or class) ``labels[i]``.
 
     ``rows``, ``labels``, ``unit`` int64 ``[N]``; ``weights`` float32 ``[N]``; ``unit`` indexes ``Batch.unit_ids``.
+    Objectives whose labels are no single class say what theirs are (float32 ``[N]`` or ``[N, C]``).
     """
 
     rows: torch.Tensor

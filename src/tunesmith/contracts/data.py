@@ -29,10 +29,17 @@ class Record:
 
     Exactly one of ``messages`` (a conversation) and ``text`` (plain text) is set. ``completion`` of a prompt/completion
     row is an assistant message; ``raw_prompt`` says that prompt and completion are joined as they are, untemplated.
+
+    Labelled rows are text with ``labels``: names of classes, or one number (as written). ``pair`` is a second text
+    beside it. With ``spans`` (characters ``(from, to)`` of ``text``) there is one label a span (labelled words), or
+    each span is an accepted answer to the question ``pair`` and ``labels`` is empty.
     """
 
     messages: tuple[Message, ...] | None = None
     text: str | None = None
+    pair: str | None = None
+    labels: tuple[str, ...] | None = None
+    spans: tuple[tuple[int, int], ...] = ()
     tools: tuple[Mapping[str, Any], ...] | None = None
     raw_prompt: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +57,35 @@ class Encoding:
     trained: list[bool]
     note: str = ""
     """Why this encoding is not the plain rendering (``expanded turn 2 of 3``, ``split 1 of 4``, ``cut``)."""
+    labels: list[int] | None = None
+    """What is to be said at the targets, as the objective writes it: one number a target, or all of a lone target."""
+    second: int = 0
+    """Where the second text of a pair begins, for models with token types; 0 for none."""
+    closing: int = 0
+    """Tokens at the end that must stay when the text is cut (``[SEP]``, the end of text)."""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether anything is learned: a first token can be read, but not predicted."""
+        return True in (self.trained if self.labels is not None else self.trained[1:])
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A text (or a pair) with the special tokens that the model reads around it.
+
+    ``spans`` are the characters of each token in its text, ``texts`` which text it is of (None: a special token).
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    texts: list[int | None]
+    second: int
+    closing: int
+
+    def of(self, text: int) -> list[int]:
+        """Places of the tokens of one text."""
+        return [place for place, one in enumerate(self.texts) if one == text]
 
 
 class Encoder(Protocol):
@@ -65,6 +101,15 @@ class Encoder(Protocol):
 
     def marked(self, text: str, marker: str) -> Encoding | None:
         """Plain text of which only what follows the last ``marker`` is a target; None where the marker is absent."""
+        ...
+
+    def framed(self, text: str, pair: str | None = None) -> Framed:
+        """A text or a pair as a classifier reads it: the model's own special tokens, or an end-of-text token."""
+        ...
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether a whole text is read at its first token (``[CLS]``), or at its last (decoders)."""
         ...
 
 

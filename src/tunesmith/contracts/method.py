@@ -89,6 +89,10 @@ class Method(Protocol):
     """A frozen pydantic config that can attach itself to a model."""
 
     paper: ClassVar[str]
+    use: ClassVar[str]
+    """When to use it, in a sentence."""
+    usual_rate: ClassVar[float]
+    """The learning rate to begin with."""
 
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> Attached:
         """Freeze what is frozen, insert what is inserted; a ``UserError`` where the method does not fit the model.

@@ -6,9 +6,9 @@ update, which ``counts`` knows before any forward pass, and adds the terms by we
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from tunesmith.contracts.batch import Batch, Example
     from tunesmith.contracts.data import Encoder, Encoding, Record
     from tunesmith.contracts.policy import Outputs, Want
+
+
+Problem = Literal["class", "classes", "number", "tokens", "span"]
+"""What is decided: one class of a text, any number of classes, a number, a class a token, the place of an answer."""
+
+
+@dataclass(frozen=True)
+class TaskHead:
+    """The output layer a model needs in place of its vocabulary; ``labels`` are the names of its outputs."""
+
+    problem: Problem
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,14 @@ class Objective(Protocol):
     want: ClassVar[Want]
     unit: ClassVar[str]
     """What ``batch_size`` counts: ``sequences`` (or pairs, prompts)."""
+
+    def head(self) -> TaskHead | None:
+        """The output layer it needs; None for the model's own vocabulary."""
+        ...
+
+    def learn(self, records: Iterable[Record], *, max_tokens: int) -> Mapping[str, Any]:
+        """Options that the training rows decide where the user left them open (label names, class weights)."""
+        ...
 
     def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
         """Tokens and targets of one record (several where a record becomes several sequences)."""

@@ -19,14 +19,17 @@ class Want:
     """log p(label) of every readout row, differentiable."""
     hit: bool = False
     """whether the label is the most likely token (no gradient)."""
+    scores: bool = False
+    """the outputs of a task head at every readout row, differentiable, in place of all of the above."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """``logprob`` float32 ``[N]``, ``hit`` bool ``[N]``; None where not wanted."""
+    """``logprob`` float32 ``[N]``, ``hit`` bool ``[N]``, ``scores`` float32 ``[N, C]``; None where not wanted."""
 
     logprob: torch.Tensor | None = None
     hit: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
 
 class Policy(Protocol):
