@@ -1,4 +1,4 @@
-"""The contract of every method with the engine: packing, micro-batches, recomputation, resuming, generation, quantizing.
+"""The contract of every method with the engine: packing, micro-batches, recomputing, resuming, generating, quantizing.
 
 The rows are those of ``test_contract``; a tiny Llama stands for the families. An exception is data with its reason.
 """
@@ -13,7 +13,7 @@ import torch
 
 from engine.training import Rows, equal, examples, final, job
 from families import VOCABULARY, tiny
-from methods.test_contract import METHODS, label, method_for, parameters
+from methods.test_contract import METHODS, NO_MERGE, NOT_THE_BASE, label, method_for, parameters
 from tunesmith.contracts.batch import Layout, Stream
 from tunesmith.engine import checkpoint
 from tunesmith.engine.checkpoint import Progress
@@ -31,6 +31,12 @@ WHOLE = {
     "peft:LORA": "PEFT knows the packed layers of others only",
 }
 """Methods that a quantized base refuses, and why."""
+EXCEPTIONS = {
+    "test_merged_is_the_adapted_model": NO_MERGE,
+    "test_step_zero_is_the_base_bit_for_bit": NOT_THE_BASE,
+    "test_on_a_quantized_base": WHOLE | {"peft": "PEFT knows the packed layers of others only"},
+}
+"""Promise -> method -> why not, for the support matrix (``tools/support.py``)."""
 LOFTQ_LIKE = {"pissa", "pissa-fast"}
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 from families import tiny
 from tunesmith.errors import UserError
 from tunesmith.methods.freeze import Freeze
-from tunesmith.methods.lora import Lora, LoraLinear
+from tunesmith.methods.lora import Lora
+from tunesmith.methods.lora_layer import LoraLinear
 
 
 def test_the_start_is_that_of_the_paper() -> None:

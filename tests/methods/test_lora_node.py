@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from tunesmith.methods import lora_node
+from tunesmith.methods.lora import Lora
+from tunesmith.methods.lora_layer import LoraLinear
 from tunesmith.methods.lora_node import Update, low_rank
 from tunesmith.models.linears import view
 
@@ -130,7 +132,6 @@ def test_dropout_scales_its_mask_to_the_expectation() -> None:
 
 
 def test_dropout_survives_activation_checkpointing() -> None:
-    from tunesmith.methods.lora import Lora, LoraLinear
 
     def gradients(recompute: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)

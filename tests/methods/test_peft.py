@@ -19,6 +19,10 @@ FAMILIES = ["llama", "qwen3", "gemma3", "mistral", "phi3", "gpt2", "bert"]
 IDS = torch.randint(3, 320, (2, 9), generator=torch.Generator().manual_seed(4))
 
 
+LAST = "o_proj|out_proj|c_proj|down_proj|output.dense"
+PATTERN = {LAST: 2, r"mlp\..*|intermediate.*": 6}
+
+
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=IDS).logits
@@ -30,7 +34,8 @@ def randomised(model: Any) -> Any:
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.requires_grad:
-                size = 0.05 if "lora_A" in name or "bias" in name else 0.3
+                small = any(word in name for word in ("lora_A", "bias", "embed", "head", "wte"))
+                size = 0.05 if small else 0.3
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * size)
     return model
 
@@ -60,8 +65,12 @@ def saved_by_peft(family: str, folder: Path, **options: Any) -> Any:
         {"rank": 3, "alpha": 5.5, "rslora": True, "targets": "attention", "dropout": 0.1},
         {"rank": 2, "targets": "mlp", "bias": "all"},
         {"rank": 2, "bias": "lora_only"},
+        {"rank": 4, "dora": True},
+        {"rank": 4, "init": "pissa"},
+        {"rank": 3, "alpha": 5.0, "rslora": True, "dora": True, "init": "pissa-fast", "targets": "mlp"},
+        {"rank": 4, "layers": [1], "rank_pattern": PATTERN, "alpha_pattern": {r".*1\..*": 7.5}, "rslora": True},
     ],
-    ids=["plain", "rslora", "bias-all", "bias-lora-only"],
+    ids=["plain", "rslora", "bias-all", "bias-lora-only", "dora", "pissa", "dora-pissa", "patterns"],
 )
 def test_our_folder_in_peft(family: str, options: dict[str, Any], tmp_path: Path) -> None:
     ours = saved_by_us(family, tmp_path, **options)
@@ -93,8 +102,16 @@ def test_peft_folder_here(family: str, tmp_path: Path) -> None:
         {"target_modules": ["q_proj", "lm_head"]},
         {"target_modules": "all-linear", "exclude_modules": ["q_proj"], "use_rslora": True, "lora_dropout": 0.1},
         {"target_modules": ["v_proj"], "bias": "all", "init_lora_weights": "gaussian"},
+        {"target_modules": ["q_proj", "down_proj"], "use_dora": True, "lora_dropout": 0.2},
+        {
+            "target_modules": ["q_proj", "up_proj"],
+            "rank_pattern": {"q_proj": 2, "nowhere": 3},
+            "alpha_pattern": PATTERN,
+        },
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
+        {"target_modules": ["q_proj", "down_proj"], "init_lora_weights": "pissa"},
     ],
-    ids=["regex", "all-linear", "layers", "head", "exclude-rslora", "bias"],
+    ids=["regex", "all-linear", "layers", "head", "exclude-rslora", "bias", "dora", "patterns", "whole", "pissa"],
 )
 def test_peft_folder_with_options(options: dict[str, Any], tmp_path: Path) -> None:
     theirs = saved_by_peft("llama", tmp_path, r=4, lora_alpha=6, **options)
@@ -115,11 +132,8 @@ def test_peft_biases_of_conv1d_and_bert(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"use_dora": True}, "use_dora=True"),
-        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern="),
-        ({"alpha_pattern": {"q_proj": 2}}, "alpha_pattern="),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save="),
-        ({"init_lora_weights": "pissa"}, "it changes the base"),
+        ({"init_lora_weights": "pissa_niter_2"}, "it changes the base"),
+        ({"init_lora_weights": "olora"}, "it changes the base"),
         ({"lora_bias": True}, "lora_bias=True"),
         ({"target_modules": ["embed_tokens", "q_proj"]}, "lora_embedding_A"),
     ],

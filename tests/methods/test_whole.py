@@ -158,3 +158,67 @@ def test_loading_makes_no_second_model(family: str, tmp_path: Path, monkeypatch:
     attached.load(tmp_path)
     for name, value in attached.trained.items():
         assert torch.equal(value, values[name])
+
+
+def rates(method: Freeze | Full, model: Any) -> dict[str, float]:
+    return {name: group.rate for group in method.attach(model).groups() for name in group.parameters}
+
+
+def test_layers_further_down_learn_more_slowly() -> None:
+    """ELECTRA's rule with a decay of 0.5 and two blocks: head 1, top block 1/2, next 1/4, embeddings 1/8."""
+    found = rates(Full(layer_decay=0.5), tiny("llama"))
+    expected = {
+        "lm_head": 1.0,
+        "model.norm": 1.0,
+        "model.layers.1.": 0.5,
+        "model.layers.0.": 0.25,
+        "embed_tokens": 0.125,
+    }
+    for name, rate in found.items():
+        (wanted,) = (value for part, value in expected.items() if part in name)
+        assert rate == wanted, name
+    assert set(found.values()) == set(expected.values())
+
+
+def test_a_tied_head_learns_as_the_embeddings_do() -> None:
+    found = rates(Full(layer_decay=0.5), tiny("gpt2"))
+    assert found["transformer.wte.weight"] == 0.125
+    assert found["transformer.ln_f.weight"] == 1.0
+
+
+def test_frozen_layers_count_and_one_rate_is_one_group() -> None:
+    found = rates(Freeze(top_layers=1, layer_decay=0.8), tiny("llama"))
+    assert {rate for name, rate in found.items() if "layers.1" in name} == {0.8}
+    assert {rate for name, rate in found.items() if "layers" not in name} == {1.0}
+    assert [group.rate for group in Full().attach(tiny("llama")).groups()] == [1.0, 1.0]
+    assert [group.rate for group in Full(layer_decay=0.9).attach(tiny("llama")).groups()] == pytest.approx(
+        [1.0, 1.0, 0.9, 0.9, 0.81, 0.81, 0.729]
+    )
+
+
+def test_the_first_update_of_each_layer_is_its_rate() -> None:
+    """Adam's first step is the learning rate, whatever the gradient: so the largest move is the layer's own rate."""
+    from tunesmith.engine import optimizers
+    from tunesmith.engine.weights import Weights
+    from tunesmith.recipe.schema import TrainConfig
+
+    model = tiny("llama")
+    weights = Weights(Full(layer_decay=0.5).attach(model).groups())
+    weights.bind()
+    start = {name: value.clone() for name, value in weights.values.items()}
+    optimizer = optimizers.build(weights, TrainConfig(learning_rate=1e-3, weight_decay=0.0))
+    model(input_ids=torch.tensor([[5, 6, 7]])).logits.square().sum().backward()
+    weights.collect()
+    optimizers.set_rate(optimizer, 1e-3)
+    optimizer.step()
+    found = rates(Full(layer_decay=0.5), tiny("llama"))
+    for name, value in weights.values.items():
+        assert float((value - start[name]).abs().max()) == pytest.approx(1e-3 * found[name], rel=1e-2), name
+
+
+def test_a_decay_needs_a_known_family() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    Full().attach(model)
+    with pytest.raises(UserError) as caught:
+        Full(layer_decay=0.9).attach(model)
+    assert caught.value.code == "unknown-family"

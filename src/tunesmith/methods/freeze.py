@@ -16,7 +16,7 @@ from torch import nn
 
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.methods.insert import refuse_adapted
-from tunesmith.methods.whole import AttachedWhole
+from tunesmith.methods.whole import AttachedWhole, LayerDecay
 from tunesmith.models.layers import anatomy
 from tunesmith.recipe.base import PartConfig
 
@@ -26,6 +26,10 @@ class Freeze(PartConfig):
 
     NAME: ClassVar[str] = "freeze"
     paper: ClassVar[str] = ""
+    use: ClassVar[str] = (
+        "Much like full fine-tuning where memory or time is short: no backward pass runs below the trained blocks."
+    )
+    usual_rate: ClassVar[float] = 5e-5
 
     top_layers: Annotated[int, Field(ge=0)] = 2
     """How many of the last blocks are trained; 0 with `head: true` trains the head only."""
@@ -38,6 +42,8 @@ class Freeze(PartConfig):
     """Patterns of further parameters to train, such as `*.layers.0.*` or `*norm*`."""
     freeze: list[str] = []
     """Patterns of parameters that stay frozen whatever the options above say."""
+    layer_decay: LayerDecay = 1.0
+    """What the learning rate is multiplied by for every layer further down: 1 is one rate for all."""
 
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedWhole:
         """Choose the trained parameters of ``model`` and freeze the others.
@@ -56,7 +62,7 @@ class Freeze(PartConfig):
                 hint="Set top_layers, head, embeddings or train.",
                 code="nothing-trained",
             )
-        return AttachedWhole(model, chosen)
+        return AttachedWhole(model, chosen, layer_decay=self.layer_decay)
 
     @property
     def _uses_places(self) -> bool:

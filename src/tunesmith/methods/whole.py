@@ -1,6 +1,10 @@
 """Training the model's own parameters: what ``full`` and ``freeze`` share once they know which ones.
 
 The artifact is a transformers folder. Tied weights are one parameter with several names; it is trained and stored once.
+
+Layer-wise rates (Howard & Ruder 2018, arXiv:1801.06146, section 3.1; Clark et al. 2020, arXiv:2003.10555, appendix A):
+with ``L`` blocks and a decay ``d``, the head learns at the full rate, block ``i`` at ``d^(L-i)`` of it, the embeddings
+at ``d^(L+1)``.
 """
 
 from __future__ import annotations
@@ -9,15 +13,20 @@ import copy
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import safe_open
 from torch import nn
 
 from tunesmith.contracts.method import Group
 from tunesmith.errors import UserError
 from tunesmith.methods.attachment import Attachment
+from tunesmith.models.layers import anatomy
+from tunesmith.models.quantized.linear import QuantizedLinear
+
+LayerDecay = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class AttachedWhole(Attachment):
@@ -25,19 +34,25 @@ class AttachedWhole(Attachment):
 
     artifact: Literal["adapter", "model"] = "model"
 
-    def __init__(self, model: nn.Module, names: Collection[str]) -> None:
+    def __init__(self, model: nn.Module, names: Collection[str], *, layer_decay: float = 1.0) -> None:
+        _refuse_quantized(model)
         self.model = model
         self.trained: dict[str, nn.Parameter] = {}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in names)
             if name in names:
                 self.trained[name] = parameter
+        self.rates = layer_rates(model, self.trained, layer_decay)
 
     def groups(self) -> list[Group]:
-        """Matrices, and apart from them vectors (biases and norms), which are never decayed."""
-        matrices = {name: parameter for name, parameter in self.trained.items() if parameter.ndim > 1}
-        vectors = {name: parameter for name, parameter in self.trained.items() if parameter.ndim <= 1}
-        return [group for group in (Group(matrices), Group(vectors, decay=False)) if group.parameters]
+        """Matrices, and apart from them vectors (biases and norms), which are never decayed; from the top down."""
+        found: list[Group] = []
+        for rate in sorted(set(self.rates.values()), reverse=True):
+            level = {name: parameter for name, parameter in self.trained.items() if self.rates[name] == rate}
+            matrices = {name: parameter for name, parameter in level.items() if parameter.ndim > 1}
+            vectors = {name: parameter for name, parameter in level.items() if parameter.ndim <= 1}
+            found += [Group(matrices, rate), Group(vectors, rate, decay=False)]
+        return [group for group in found if group.parameters]
 
     def off(self) -> AbstractContextManager[None]:
         """Nothing to switch off: the model itself is trained."""
@@ -88,6 +103,30 @@ class AttachedWhole(Attachment):
     def merge(self) -> nn.Module:
         """The model as it is."""
         return self.model
+
+
+def layer_rates(model: nn.Module, names: Collection[str], decay: float) -> dict[str, float]:
+    """What multiplies the learning rate of each of ``names``, by depth; a decay of 1 needs no known family."""
+    if decay == 1.0:
+        return dict.fromkeys(names, 1.0)
+    found = anatomy(model)
+    blocks = len(found.blocks)
+
+    def above(name: str) -> int:
+        part = found.part_of(name)
+        return blocks - part if isinstance(part, int) else {"head": 0, "embedding": blocks + 1}[part]
+
+    return {name: decay ** above(name) for name in names}
+
+
+def _refuse_quantized(model: nn.Module) -> None:
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        raise UserError(
+            "this method trains weights of the base, which have no gradient while they are packed",
+            got="a quantized base",
+            allowed="an adapter method such as lora, or model.quantize: none",
+            code="quantized-base",
+        )
 
 
 def _streamed(model: nn.Module, folder: Path) -> bool:

@@ -69,19 +69,24 @@ def moving(case: Case) -> Iterator[Path]:
 
 @contextmanager
 def stirred(case: Case) -> Iterator[None]:
-    """Within, trained matrices that start at zero hold noise: an adapter that does nothing yet would prove nothing."""
-    blank = [value for value in case.weights.values.values() if value.ndim >= 2 and not value.any()]
+    """Within, trained values that start all equal have noise: an adapter that does nothing yet would prove nothing."""
+    blank = [(value, float(value.flatten()[0])) for value in case.weights.values.values() if _constant(value)]
     generator = torch.Generator().manual_seed(case.seed)
     with torch.no_grad():
-        for value in blank:
-            value.copy_(torch.randn(value.shape, generator=generator) * NOISE)
+        for value, start in blank:
+            value.copy_(start + torch.randn(value.shape, generator=generator) * NOISE)
     case.weights.publish()
     try:
         yield
     finally:
-        for value in blank:
-            value.detach().zero_()
+        for value, start in blank:
+            value.detach().fill_(start)
         case.weights.publish()
+
+
+def _constant(value: torch.Tensor) -> bool:
+    """Whether all entries are the same: zero (most adapters) or one (those that scale)."""
+    return value.numel() > 1 and bool((value == value.flatten()[0]).all())
 
 
 @torch.no_grad()
