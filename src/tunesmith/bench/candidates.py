@@ -28,7 +28,7 @@ KNOWN: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ia3": ({"name": "ia3"}, {}),
     "qlora": ({"name": "lora"}, {"quantize": "nf4-double"}),
     "lora-int8": ({"name": "lora"}, {"quantize": "int8"}),
-    "loftq": ({"name": "lora", "init": "loftq"}, {"quantize": "nf4-double"}),
+    "loftq": ({"name": "lora", "init": "loftq"}, {}),
     "adapter": ({"name": "adapter", "kind": "houlsby"}, {}),
     "adapter-pfeiffer": ({"name": "adapter", "kind": "pfeiffer"}, {}),
     "adapter-parallel": ({"name": "adapter", "kind": "parallel"}, {}),

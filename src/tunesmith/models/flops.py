@@ -13,21 +13,28 @@ from typing import Any
 
 from torch import nn
 
+from tunesmith.models.quantized.linear import QuantizedLinear
+
 
 def update_flops(model: Any, lengths: Sequence[int], loss_tokens: float) -> float:
     """FLOPs of one update over sequences of ``lengths`` of which ``loss_tokens`` tokens carry loss."""
     head = model.get_output_embeddings()
-    inputs = model.get_input_embeddings()
-    skipped = {id(parameter) for module in (head, inputs) for parameter in module.parameters()}
+    outside = [model.get_input_embeddings(), *([head] if head is not None else [])]
+    skipped = {id(parameter) for module in outside for parameter in module.parameters()}
     per_token = 0.0
     passes = False
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            passes = True
-        if parameter.ndim >= 2 and id(parameter) not in skipped:
-            per_token += parameter.numel() * (2 + 2 * passes + 2 * parameter.requires_grad)
-    weight = next(head.parameters())
-    head_cost = weight.numel() * (4 + 2 * weight.requires_grad) * loss_tokens
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            per_token += module.in_features * module.out_features * (2 + 2 * passes)
+        for parameter in module.parameters(recurse=False):
+            passes |= parameter.requires_grad
+            if parameter.ndim >= 2 and id(parameter) not in skipped:
+                per_token += parameter.numel() * (2 + 2 * passes + 2 * parameter.requires_grad)
+            skipped.add(id(parameter))  # a tied weight is counted where it stands first
+    head_cost = 0.0  # a task head is too small to count
+    if head is not None:
+        weight = next(head.parameters())
+        head_cost = weight.numel() * (4 + 2 * weight.requires_grad) * loss_tokens
     return per_token * sum(lengths) + head_cost + _attention(model, lengths, passes=passes)
 
 

@@ -135,8 +135,12 @@ def _before(case: Case, folder: Path) -> None:
 
 
 def bit_sums(module: nn.Module, names: set[str] | None = None) -> dict[str, int]:
-    """The sum of each parameter's bit patterns: one changed bit changes it, and no copy is held."""
-    sums = {}
+    """The sum of each parameter's bit patterns: one changed bit changes it, and no copy is held.
+
+    Packed weights, which are buffers of integers, are always among them.
+    """
+    packed = {name: value for name, value in module.named_buffers() if value.dtype in (torch.uint8, torch.int8)}
+    sums = {name: int(value.sum(dtype=torch.int64)) for name, value in packed.items()}
     for name, parameter in module.named_parameters():
         if names is None or name in names:
             bits = parameter.detach().contiguous().view(_INTEGERS[parameter.element_size()])

@@ -108,8 +108,8 @@ def open_session(
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
     _check_length(model, recipe)
-    speaks = chosen.objective.head() is None
-    key = base_key(model, language.tokenizer) if masters and speaks and recipe.retention == "auto" else None
+    speaks = chosen.objective.head() is None and recipe.retention == "auto"
+    key = base_key(model, language.tokenizer, as_held=recipe.model.quantize) if masters and speaks else None
     adapter = begin(model, recipe, heads=loaded.heads)
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
@@ -131,15 +131,7 @@ def open_session(
         model.activation_checkpointing_enable({"use_reentrant": False})
     may_recompute = recipe.model.checkpointing == "auto"
     policy = CausalPolicy(model, choice.driver)
-    tokens = recipe.train.tokens_per_microbatch
-    if tokens == "auto":
-        tokens = microbatch.tokens_for(
-            model.config,
-            longest=recipe.data.max_tokens,
-            device=device,
-            total_memory=total_memory(device),
-            half=dtype != torch.float32,
-        )
+    tokens = _tokens_at_once(recipe, model, device, half=dtype != torch.float32)
     recipe = settled(
         recipe,
         "model",
@@ -164,6 +156,15 @@ def load_base(recipe: Recipe, language: Language, *, base: str | None = None) ->
     loaded = load_task_model(base or recipe.model.base, task)
     set_padding(loaded.model, language.tokenizer)
     return loaded
+
+
+def _tokens_at_once(recipe: Recipe, model: Any, device: str, *, half: bool) -> int:
+    tokens = recipe.train.tokens_per_microbatch
+    if tokens != "auto":
+        return tokens
+    return microbatch.tokens_for(
+        model.config, longest=recipe.data.max_tokens, device=device, total_memory=total_memory(device), half=half
+    )
 
 
 def _quantize(model: Any, recipe: Recipe, emit: Sink) -> None:
