@@ -40,6 +40,8 @@ class Adapter(PartConfig):
 
     NAME: ClassVar[str] = "adapter"
     paper: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
+    use: ClassVar[str] = "Several tasks on one base, to be combined by fusion later."
+    usual_rate: ClassVar[float] = 5e-4
     PEFT_TYPE: ClassVar[str] = "ADAPTER"
 
     kind: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"

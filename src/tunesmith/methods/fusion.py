@@ -47,6 +47,8 @@ class Fusion(PartConfig):
 
     NAME: ClassVar[str] = "fusion"
     paper: ClassVar[str] = "https://arxiv.org/abs/2005.00247"
+    use: ClassVar[str] = "Several trained adapters whose tasks have something to say about a new one."
+    usual_rate: ClassVar[float] = 5e-5
     PEFT_TYPE: ClassVar[str] = FUSION
 
     adapters: list[str] = []

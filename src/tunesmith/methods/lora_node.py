@@ -85,12 +85,12 @@ class _LowRank(torch.autograd.Function):
         update: Update = ctx.update
         need_x, need_A, need_B, need_bias, _ = ctx.needs_input_grad
         g, rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        e, mask = _product(g, B, update.factor), update.mask(rows)
+        e, mask = product(g, B, update.factor), update.mask(rows)
         return (
             _grad_input(g, e, A, update.base, mask).view(x.shape) if need_x else None,
             e.t() @ _masked(rows, mask) if need_A else None,
             # (hᵀ g)ᵀ rather than gᵀ h: the long side of the product stays contiguous (half the time on a CPU)
-            _product(h.t(), g, update.factor).t() if need_B else None,
+            product(h.t(), g, update.factor).t() if need_B else None,
             g.sum(0) if need_bias else None,
             None,
         )
@@ -107,7 +107,7 @@ def _masked(rows: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return rows if mask is None else rows * mask
 
 
-def _product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+def product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
     """``scale · a b``, scaled before it is rounded."""
     out = a.new_empty(a.shape[0], b.shape[1])
     return torch.addmm(out, a, b, beta=0, alpha=scale)

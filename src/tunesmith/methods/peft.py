@@ -53,6 +53,8 @@ class Peft(PartConfig):
 
     NAME: ClassVar[str] = "peft"
     paper: ClassVar[str] = "https://github.com/huggingface/peft"
+    use: ClassVar[str] = "A method that is not written here, or a comparison with PEFT's own layers."
+    usual_rate: ClassVar[float] = 1e-3
 
     kind: str
     """PEFT's name of the method (`VERA`, `LOHA`, `LOKR`, `OFT` …); `peft:VERA` as the method's name says it too."""

@@ -37,6 +37,10 @@ class Progressive(PartConfig):
 
     NAME: ClassVar[str] = "progressive"
     paper: ClassVar[str] = "https://arxiv.org/abs/1801.06146"
+    use: ClassVar[str] = (
+        "Few rows and a new head: each part of the model is only moved once what stands on it is sensible."
+    )
+    usual_rate: ClassVar[float] = 1e-4
 
     phases: Annotated[list[Phase], Field(min_length=1)] = [
         Phase(train="head", learning_rate=1e-3, share=0.2),
