@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunesmith.errors import UserError
+    from tunesmith.interop.named import Adapters
+    from tunesmith.methods.adalora import Adalora
+    from tunesmith.methods.adapter import Adapter
+    from tunesmith.methods.bitfit import Bitfit
     from tunesmith.methods.freeze import Freeze
     from tunesmith.methods.full import Full
+    from tunesmith.methods.fusion import Fusion
+    from tunesmith.methods.ia3 import Ia3
     from tunesmith.methods.lora import Lora
+    from tunesmith.methods.norms import Norms
+    from tunesmith.methods.p_tuning import PTuning
+    from tunesmith.methods.p_tuning_v2 import PTuningV2
+    from tunesmith.methods.prefix import PrefixTuning
+    from tunesmith.methods.prompt import Prompt
     from tunesmith.objectives.pretrain import Pretrain
     from tunesmith.objectives.sft import Sft
     from tunesmith.recipe import Recipe
@@ -25,18 +36,40 @@ _HOMES = {
     "evaluate": "tunesmith.run",
     "load": "tunesmith.run",
     "attach": "tunesmith.run",
+    "Adapter": "tunesmith.methods.adapter",
+    "Adapters": "tunesmith.interop.named",
+    "Fusion": "tunesmith.methods.fusion",
     "Full": "tunesmith.methods.full",
     "Freeze": "tunesmith.methods.freeze",
     "Lora": "tunesmith.methods.lora",
+    "Norms": "tunesmith.methods.norms",
+    "Ia3": "tunesmith.methods.ia3",
+    "Bitfit": "tunesmith.methods.bitfit",
+    "Adalora": "tunesmith.methods.adalora",
+    "Prompt": "tunesmith.methods.prompt",
+    "PTuning": "tunesmith.methods.p_tuning",
+    "PrefixTuning": "tunesmith.methods.prefix",
+    "PTuningV2": "tunesmith.methods.p_tuning_v2",
     "Sft": "tunesmith.objectives.sft",
     "Pretrain": "tunesmith.objectives.pretrain",
 }
 
 __all__ = [
+    "Adalora",
+    "Adapter",
+    "Adapters",
+    "Bitfit",
     "Freeze",
     "Full",
+    "Fusion",
+    "Ia3",
     "Lora",
+    "Norms",
+    "PTuning",
+    "PTuningV2",
+    "PrefixTuning",
     "Pretrain",
+    "Prompt",
     "Recipe",
     "Run",
     "Sft",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from said import Tunesmith
 
+from tunesmith.errors import Interrupted
 from tunesmith.proof.base import Outcome
 from tunesmith.recipe import Recipe
 
@@ -18,6 +19,10 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text("name: mine\ntrain: {epochs: 2}\n")
     return path
+
+
+def estimate(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.25, "high": value + 0.25, "n": 10}
 
 
 def test_train_passes_everything_on(call: Tunesmith, library: ModuleType, recipe: Path, tmp_path: Path) -> None:
@@ -38,6 +43,47 @@ def test_train_passes_everything_on(call: Tunesmith, library: ModuleType, recipe
     assert "runs/mine" in words.out
     assert "tunesmith chat runs/mine" in words.err
     assert (seen["out"], seen["resume"], seen["switch_proofs_off"]) == (None, False, False)
+
+
+def test_train_shows_what_changed_and_every_source(call: Tunesmith, library: ModuleType, recipe: Path) -> None:
+    nll = {
+        "before": estimate(3.0),
+        "after": estimate(2.0),
+        "change": {"value": -1.0, "low": -1.25, "high": -0.75},
+        "verdict": "better",
+    }
+    exact = {"before": None, "after": estimate(0.0), "change": None, "verdict": None}
+    sources = {"a_1.jsonl": {"nll": estimate(1.75)}, "b.jsonl": {"nll": estimate(2.5)}}
+    summary = {"run": "runs/mine", "changes": {"task": {"nll": nll}, "[own]": {"f1": exact}}, "by_source": sources}
+    library.train = lambda *_, **__: SimpleNamespace(summary=lambda: summary)
+    lines = [line.split() for line in call("train", recipe).out.splitlines()]
+    assert ["task", "nll", "3", "2", "-1", "[-1.25,", "-0.75]", "better"] in lines
+    assert ["[own]", "f1", "-", "0", "-"] in lines
+    assert ["a_1.jsonl", "1.75", "[1.5,", "2]"] in lines
+    assert ["b.jsonl", "2.5", "[2.25,", "2.75]"] in lines
+    assert call("train", recipe, "--json").json["by_source"] == sources
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupt_names_the_command_that_goes_on(
+    command: str, begun: bool, call: Tunesmith, library: ModuleType, recipe: Path
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise Interrupted("Stopped during the proofs.", folder="runs/my run", begun=begun)
+
+    library.train = library.demo = stop
+    said = call(*([command, recipe, "train.steps=4", "--no-proofs"] if command == "train" else [command]))
+    assert said.code == 130
+    again = {
+        ("train", True): f"train {recipe} train.steps=4 --no-proofs --out 'runs/my run' --resume",
+        ("train", False): f"train {recipe} train.steps=4 --no-proofs --out 'runs/my run'",
+        ("demo", True): "train 'runs/my run' --out 'runs/my run' --resume",
+        ("demo", False): "demo --out 'runs/my run'",
+    }[command, begun]
+    assert said.err.strip() == f"Stopped during the proofs. Go on with: tunesmith {again}"
+    answered = call(command, *([recipe] if command == "train" else []), "--json")
+    assert answered.json == {"run": "runs/my run", "finished": False, "stopped": "Stopped during the proofs."}
 
 
 @pytest.mark.parametrize("passed", [True, False])
@@ -90,10 +136,6 @@ def test_eval_fails_where_a_task_misses_its_threshold(call: Tunesmith, library: 
     said = call("eval", "runs/a", "--suite", "embedded")
     assert said.code == 1
     assert "Below their threshold: facts." in said.err
-
-
-def estimate(value: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.25, "high": value + 0.25, "n": 10}
 
 
 def test_compare_shows_the_values_and_the_paired_difference(call: Tunesmith, library: ModuleType) -> None:
@@ -171,7 +213,10 @@ def test_the_demo_tells_its_story(call: Tunesmith, library: ModuleType, tmp_path
             "after": {"loss": measured(2.25)},
             "nats_per_token": measured(0.5),
         },
-        "proofs": [{"name": "mask [x]", "passed": True, "measured": 0.0, "bound": 1e-5, "why": "w"}],
+        "proofs": [
+            {"name": "mask [x]", "passed": True, "measured": 0.0, "bound": 1e-5, "why": "w"},
+            Outcome("resume", None, None, None, "not proven within 60 s").as_dict(),
+        ],
         "answers": [{"question": "[1]?", "wanted": "one", "before": "b" * 300, "after": "one"}],
         "seconds": 12.5,
     }
@@ -187,6 +232,7 @@ def test_the_demo_tells_its_story(call: Tunesmith, library: ModuleType, tmp_path
     assert seen == [(tmp_path / "d", 1)]
     for word in (
         "mask [x]",
+        "not proven within 60 s  (resume: skipped)",
         "0.125 [0, 0.25]",
         "0.75 [0.625, 0.875]",
         "0.5 [0.375, 0.625] nats",

@@ -107,3 +107,27 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         built("adamm")
     assert caught.value.code == "unknown-optimizer"
     assert "adamw" in str(caught.value)
+
+
+def test_state_comes_back_as_the_parameter_lies_in_memory() -> None:
+    """Fused Adam walks storage: moments of another layout than a transposed parameter's would be mixed up."""
+
+    def start() -> tuple[Weights, optimizers.Optimizer]:
+        parameter = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3).t() / 7)
+        weights = Weights([Group({"w": parameter})])
+        weights.bind()
+        return weights, optimizers.build(weights, TrainConfig(learning_rate=0.1))
+
+    def step(weights: Weights, optimizer: optimizers.Optimizer) -> None:
+        weights.values["w"].grad = weights.values["w"].detach() * torch.tensor([1.0, -2.0])
+        optimizer.step()
+
+    (whole, first), (resumed, second) = start(), start()
+    step(whole, first)
+    stored = {name: value.contiguous() for name, value in optimizers.state_tensors(first).items()}
+    resumed.set({"w": whole.values["w"].clone()})
+    assert optimizers.load_state(second, stored) == 1
+    step(whole, first)
+    step(resumed, second)
+    assert not whole.values["w"].is_contiguous()
+    assert torch.equal(whole.values["w"], resumed.values["w"])

@@ -106,7 +106,7 @@ def test_the_probe_finds_the_family_exact(family: str) -> None:
     finding = probe.probe_flat(tiny(family))
     assert finding.exact, finding
     assert finding.difference < CLOSE
-    assert probe.choose(tiny(family), "flat") == "flat"
+    assert probe.choose(tiny(family), "flat").driver == "flat"
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "bert"])

@@ -82,9 +82,11 @@ def test_a_leak_below_bfloat16_rounding_is_found_by_its_gradient(shift: int) -> 
 def test_auto_falls_back_to_padded_and_flat_is_refused_by_name() -> None:
     model = tiny("llama")
     drops_keywords(model)
-    assert probe.choose(model, "auto") == "padded"
-    assert probe.choose(tiny("llama"), "auto") == "flat"
-    assert probe.choose(tiny("llama"), "padded") == "padded"
+    chosen = probe.choose(model, "auto")
+    assert chosen == probe.Choice("padded", probe.probe_flat(model).why)
+    assert "layout" in chosen.why
+    assert probe.choose(tiny("llama"), "auto") == probe.Choice("flat")
+    assert probe.choose(tiny("llama"), "padded") == probe.Choice("padded")
     with pytest.raises(UserError, match="LlamaForCausalLM is not exact when driven flat") as caught:
         probe.choose(model, "flat")
     assert caught.value.code == "driver-not-exact"
@@ -108,7 +110,7 @@ def test_a_family_outside_the_attention_registry_is_refused() -> None:
 def test_the_probe_leaves_mode_and_gradients(training: bool) -> None:
     model = tiny("llama").train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert probe.choose(model, "auto") == "flat"
+    assert probe.choose(model, "auto").driver == "flat"
     assert model.training is training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -225,8 +225,8 @@ def test_training_touches_no_packed_byte_and_merging_gives_the_plain_model(
     again.load(tmp_path)
     assert torch.equal(logits(other), trained)
 
-    dequantize_model(model)
     merged = attached.merge()
+    assert not quantized(merged)
     assert list(merged.state_dict()) == names
     assert torch.allclose(logits(merged), trained, atol=2e-5)
     assert not torch.allclose(logits(merged), logits(tiny(family)), atol=1e-2)

@@ -173,12 +173,14 @@ def test_paths_in_a_file_are_relative_to_it_and_those_in_overrides_to_here(
 ) -> None:
     home, here = tmp_path / "home", tmp_path / "here"
     (home / "base-model").mkdir(parents=True)
+    (home / "runs" / "law").mkdir(parents=True)
     here.mkdir()
     text = """
     model: {base: base-model}
     data:
       train: [{path: rows.jsonl}, {path: some-org/some-set}, {path: ../up.csv}]
       template: mine.jinja
+    method: {name: fusion, adapters: [runs/law, ./elsewhere]}
     retention: [kept.txt]
     """
     monkeypatch.chdir(here)
@@ -190,6 +192,7 @@ def test_paths_in_a_file_are_relative_to_it_and_those_in_overrides_to_here(
         str(tmp_path / "up.csv"),
     ]
     assert recipe.data.template == str(home / "mine.jinja")
+    assert recipe.method.fields["adapters"] == [str(home / "runs" / "law"), str(home / "elsewhere")]
     assert recipe.retention == [str(home / "kept.txt")]
 
 

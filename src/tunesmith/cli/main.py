@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("tunesmith.cli.compare:compare", "Say how runs differ, with intervals."),
     "bench": ("tunesmith.cli.bench:bench", "Find which tuning method suits your model and rows."),
     "chat": ("tunesmith.cli.chat:chat", "Talk to a trained model."),
+    "predict": ("tunesmith.cli.predict:predict", "Label texts with a trained classifier."),
     "merge": ("tunesmith.cli.merge:merge", "Write the tuned model as a plain transformers folder."),
     "methods": ("tunesmith.cli.parts:methods", "List the ways parameters can be trained."),
     "objectives": ("tunesmith.cli.parts:objectives", "List what can be minimised."),

@@ -105,7 +105,11 @@ def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequenc
             ledger.notes[note] += 1
     if job.encoder.joined(record):
         ledger.notes[JOINED] += 1
-    text = record.text + (record.pair or "") if record.text is not None else "".join(one.content for one in record.messages or ())
+    text = (
+        record.text + (record.pair or "")
+        if record.text is not None
+        else "".join(one.content for one in record.messages or ())
+    )
     lost = job.encoder.tokens.lost(text)
     if lost:
         ledger.notes[LOST] += 1

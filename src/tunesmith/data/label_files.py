@@ -1,4 +1,4 @@
-"""Files of labelled rows that are no plain tables: SQuAD's json, a json of splits, ``label text`` lines, CoNLL lines."""
+"""Files of labelled rows that are no tables: SQuAD's json, a json of splits, ``label text`` lines, CoNLL lines."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def unfolded(rows: list[Any]) -> Iterator[Any]:
 
 
 def of_split(content: Mapping[str, Any], split: str | None, file: Path) -> list[Any] | None:
-    """The rows of one split of ``{split: rows}``; pairs ``[text, label]`` become objects. None where it is no such file."""
+    """The rows of one split of ``{split: rows}``, pairs ``[text, label]`` as objects; None where it is no such file."""
     if not content or not all(isinstance(value, list) for value in content.values()):
         return None
-    if split not in content:
+    if split is None or split not in content:
         raise UserError(
             f"{file} holds several splits" if split is None else f"{file} has no such split",
             got=None if split is None else f"'{split}'",

@@ -98,6 +98,13 @@ class TokenStore:
         return TokenStore(self.folder, self.chosen[mask])
 
 
+def example_of(encoding: Encoding, row: int) -> Example:
+    """An encoding as the store would give it back."""
+    labels = None if encoding.labels is None else np.array(encoding.labels, dtype=np.int32)
+    ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=np.bool_)
+    return Example(ids, trained, row, labels=labels, second=encoding.second)
+
+
 def _mapped(path: Path, dtype: str) -> NDArray[Any]:
     """A file as an array that stays on disk; an empty file, which cannot be mapped, as an empty array."""
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)
@@ -155,8 +162,8 @@ def join_parts(parts: Sequence[Path], folder: Path, *, ledger: Ledger) -> None:
                     dtype = str(part["ids"].dtype)
                     for name, file in opened.items():
                         file.write(part[name].tobytes())
-                    for name in index:
-                        index[name].append(part[name])
+                    for name, arrays in index.items():
+                        arrays.append(part[name])
         joined: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in index.items()}
         offsets, label_offsets = _offsets(joined.pop("lengths")), _offsets(joined.pop("label_lengths"))
         np.savez(temporary / "index.npz", offsets=offsets, label_offsets=label_offsets, **joined)

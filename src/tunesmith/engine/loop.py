@@ -225,7 +225,8 @@ def _evaluate(job: Job, progress: Progress) -> None:
             code="unknown-metric",
         )
     value = metrics[watched]
-    better = math.isfinite(value) and (progress.best is None or value < progress.best)
+    sign = 1.0 if stopping is not None and stopping.higher_is_better else -1.0
+    better = math.isfinite(value) and (progress.best is None or sign * value > sign * progress.best)
     if better:
         progress.best, progress.best_step, progress.stale = value, progress.step, 0
         save_best(job)

@@ -99,10 +99,15 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> int:
         fits = all(tensor.ndim == 0 or tensor.shape == value.shape for tensor in state.values())
         if state and (fits or not _elementwise(optimizer)):
             received += 1
-            optimizer.state[value] = {
-                key: tensor.to(value.device) if tensor.ndim else tensor.clone() for key, tensor in state.items()
-            }
+            optimizer.state[value] = {key: _like(value, tensor) for key, tensor in state.items()}
     return received
+
+
+def _like(value: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
+    """``stored`` where ``value`` is, and as it lies in memory: fused optimizers walk both in storage order."""
+    if stored.shape != value.shape:
+        return stored.to(value.device) if stored.ndim else stored.clone()
+    return torch.empty_like(value, dtype=stored.dtype).copy_(stored)
 
 
 def _elementwise(optimizer: Optimizer) -> bool:

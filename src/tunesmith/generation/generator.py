@@ -18,6 +18,7 @@ from tunesmith.generation.inference import inference
 from tunesmith.generation.padded import padded_answers
 from tunesmith.generation.requests import Answer, Request, Rules, requests_of
 from tunesmith.generation.sampling import GREEDY, Sampling
+from tunesmith.models import prefixed
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.seed import derive
 
@@ -128,8 +129,7 @@ class Generator:
         return taken
 
     def _context(self) -> int | None:
-        config = self.policy.model.config.get_text_config()
-        return getattr(config, "max_position_embeddings", None)
+        return prefixed.context(self.policy.model)
 
 
 class _Session:

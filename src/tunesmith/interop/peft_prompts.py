@@ -13,11 +13,12 @@ from typing import Any
 from torch import nn
 
 from tunesmith.errors import UserError
+from tunesmith.methods.attached_vectors import HEAD, AttachedVectors
 from tunesmith.methods.folder import read_adapter
 from tunesmith.methods.p_tuning import PTuning
 from tunesmith.methods.p_tuning_v2 import PTuningV2
 from tunesmith.methods.prompt import Prompt
-from tunesmith.methods.vectors import HEAD, STORED, AttachedVectors
+from tunesmith.methods.vectors import STORED
 from tunesmith.recipe.load import validated
 
 KINDS: Mapping[str, type[Prompt | PTuning | PTuningV2]] = {

@@ -23,7 +23,8 @@ from typing import Any
 import torch
 
 from tunesmith.contracts.batch import Prefix
-from tunesmith.methods.vectors import PLACE, AttachedVectors, Vectors
+from tunesmith.methods.attached_vectors import AttachedVectors
+from tunesmith.methods.vectors import PLACE, Vectors
 from tunesmith.models import attention, prefixed
 from tunesmith.models.drivers import first_position
 from tunesmith.models.prefixed import Seen

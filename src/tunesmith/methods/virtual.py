@@ -21,7 +21,8 @@ import torch.nn.functional as F
 
 from tunesmith.contracts.batch import Layout
 from tunesmith.errors import UserError
-from tunesmith.methods.vectors import PLACE, AttachedVectors
+from tunesmith.methods.attached_vectors import AttachedVectors
+from tunesmith.methods.vectors import PLACE
 from tunesmith.models.drivers import first_position
 from tunesmith.models.segments import inserted, surplus
 

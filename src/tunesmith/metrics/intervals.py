@@ -10,7 +10,7 @@ no width at all: it speaks of the rows at hand, not of rows never seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
@@ -98,3 +98,38 @@ def _resampled(top: NDArray[np.float64], bottom: NDArray[np.float64], seed: int)
 def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> float:
     # math.fsum is exact, so the value does not depend on the order of units
     return math.fsum(top) / math.fsum(bottom)
+
+
+Statistics = Callable[[NDArray[np.int64]], Mapping[str, float]]
+"""Numbers of the units at the given places, which may repeat."""
+
+
+def resampled(
+    statistics: Statistics, units: int, *, before: Statistics | None = None, seed: int = 0, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Estimates of statistics that are no means (F1, correlations), all over the same draws of ``units``.
+
+    With ``before`` they are differences to it, paired: both are taken over the same draws. Draws of which a statistic
+    is not a number are left out; a statistic that is none over all units has no estimate.
+    """
+
+    def taken(places: NDArray[np.int64]) -> dict[str, float]:
+        now = statistics(places)
+        if before is None:
+            return dict(now)
+        then = before(places)
+        return {name: value - then[name] for name, value in now.items()}
+
+    if units == 0:
+        raise ValueError("an interval needs at least one unit")
+    rng = np.random.default_rng(seed)
+    found = taken(np.arange(units))
+    draws = [taken(rng.integers(0, units, size=units)) for _ in range(RESAMPLES)]
+    tail = 50 * (1 - level)
+    estimates = {}
+    for name, value in found.items():
+        drawn = np.array([draw[name] for draw in draws])
+        if math.isfinite(value) and np.isfinite(drawn).any():
+            low, high = np.nanpercentile(drawn, [tail, 100 - tail])
+            estimates[name] = Estimate(value, float(low), float(high), units)
+    return estimates

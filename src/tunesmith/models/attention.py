@@ -9,6 +9,9 @@ Segments of similar length share a bucket: they are padded to ``L`` only here, w
 compute dtype beat one kernel call a segment on a CPU (half the time of SDPA a segment at instruction lengths).
 Padding stands at the end, so causal rows never reach it; bidirectional models get a key mask.
 
+A layer may carry a ``key_value_prefix``: trained keys and values that every token sees before its own segment. There is
+one for all segments; no window hides it (a window of W counts the W tokens of the segment, as without a prefix).
+
 The trap: both the attention function and its mask function must be registered, or transformers drops overlays and
 hands us nothing to notice it by.
 """
@@ -21,9 +24,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tunesmith.contracts.batch import Layout
+from tunesmith.contracts.batch import Layout, Prefix
 from tunesmith.models.bucketed import bucketed_attention
-from tunesmith.models.segments import buckets, visible
+from tunesmith.models.segments import buckets, inserted, visible
 
 NAME = "tunesmith"
 LONG = 1024
@@ -83,23 +86,29 @@ def attend(
         softcap=options.get("softcap"),
         dropout=float(options.get("dropout") or 0.0),
     )
+    prefix: Prefix | None = getattr(module, "key_value_prefix", None)
     if layout.cache is not None:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         options = {"scaling": shape.scaling, "window": shape.window, "softcap": shape.softcap}
-        return layout.cache.attend(layer, query, key, value, **options), None
-    return segment_attention(query, key, value, layout, shape), None
+        return layout.cache.attend(layer, query, key, value, prefix=prefix, **options), None
+    return segment_attention(query, key, value, layout, shape, prefix), None
 
 
 def segment_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    shape: Shape,
+    prefix: Prefix | None = None,
 ) -> torch.Tensor:
     """Attention within each segment: ``[1, H, T, D]``, ``[1, K, T, D]`` twice -> ``[1, T, H, D]``."""
-    if _varlen_fits(query, shape):
-        return _varlen(query, key, value, layout, shape)
+    if _varlen_fits(query, shape, prefix):
+        return _varlen(query, key, value, layout, shape, prefix)
     if shape.softcap is not None or shape.dropout > 0.0:
-        return _each(query, key, value, layout, shape, explicit=True)
+        return _each(query, key, value, layout, shape, prefix, explicit=True)
     if max(layout.lengths) > LONG:
-        return _each(query, key, value, layout, shape, explicit=False)
+        return _each(query, key, value, layout, shape, prefix, explicit=False)
     return bucketed_attention(
         query,
         key,
@@ -108,29 +117,45 @@ def segment_attention(
         scaling=shape.scaling,
         causal=shape.causal,
         window=shape.window,
+        prefix=prefix,
     )
 
 
-def _varlen_fits(query: torch.Tensor, shape: Shape) -> bool:
+def _varlen_fits(query: torch.Tensor, shape: Shape, prefix: Prefix | None) -> bool:
     fast = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
-    return fast and shape.dropout == 0.0 and shape.softcap is None and query.shape[-1] <= 256
+    # the kernel's window would hide the prefix
+    plain = shape.dropout == 0.0 and shape.softcap is None and (prefix is None or shape.window is None)
+    return fast and plain and query.shape[-1] <= 256
 
 
-def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape) -> torch.Tensor:
-    """FlashAttention over the whole stream (CUDA, half precision). A window of W counts the token itself."""
+def _varlen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape, prefix: Prefix | None
+) -> torch.Tensor:
+    """FlashAttention over the whole stream (CUDA, half precision). A window of W counts the token itself.
+
+    Causal is aligned at the end of a segment's keys, so a prefix in front of them is seen by all of its tokens.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    starts = layout.starts.to(torch.int32)
-    longest = max(layout.lengths)
+    starts, key_starts = layout.starts.to(torch.int32), layout.starts.to(torch.int32)
+    longest, more = max(layout.lengths), 0
+    if prefix is not None:
+        more = prefix.keys.shape[1]
+        places = inserted(layout.lengths, more, sum(layout.lengths), str(query.device))
+        key_starts = places.starts.to(torch.int32)
+        key, value = (
+            torch.cat([first, own[0]], dim=1).index_select(1, places.source)[None]
+            for first, own in ((prefix.keys, key), (prefix.values, value))
+        )
     left = -1 if shape.window is None else shape.window - 1
     out = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
         starts,
-        starts,
+        key_starts,
         longest,
-        longest,
+        longest + more,
         scale=shape.scaling,
         window_size=(left, 0 if shape.causal else left),
         enable_gqa=query.shape[1] != key.shape[1],
@@ -140,7 +165,14 @@ def _varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout:
 
 
 def _each(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, shape: Shape, *, explicit: bool
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    shape: Shape,
+    prefix: Prefix | None,
+    *,
+    explicit: bool,
 ) -> torch.Tensor:
     """One segment after the other, by SDPA or (soft-cap, dropout) with explicit scores."""
     grouped = query.shape[1] != key.shape[1]
@@ -148,16 +180,21 @@ def _each(
     for length in layout.lengths:
         rows = slice(start, start + length)
         q, k, v = query[:, :, rows], key[:, :, rows], value[:, :, rows]
+        more = 0
+        if prefix is not None:
+            more = prefix.keys.shape[1]
+            k, v = torch.cat([prefix.keys[None], k], dim=2), torch.cat([prefix.values[None], v], dim=2)
         if explicit:
-            outputs.append(_explicit(q, k, v, shape))
-        elif shape.window is None:
+            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device, prefix=more)
+            outputs.append(explicit_attention(q, k, v, mask, shape))
+        elif shape.window is None and not (more and shape.causal):
             outputs.append(
                 F.scaled_dot_product_attention(
                     q, k, v, is_causal=shape.causal and length > 1, scale=shape.scaling, enable_gqa=grouped
                 )
             )
         else:
-            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device)
+            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device, prefix=more)
             outputs.append(
                 F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=shape.scaling, enable_gqa=grouped)
             )
@@ -168,13 +205,17 @@ def _each(
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-def _explicit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, shape: Shape) -> torch.Tensor:
+def explicit_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, shape: Shape
+) -> torch.Tensor:
+    """``[B, H, Q, D]``, ``[B, K, L, D]`` twice -> ``[B, H, Q, D]`` by its scores; bool ``mask`` (``[Q, L]`` or one that
+    broadcasts) is true where a key is seen."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = query @ key.transpose(2, 3) * shape.scaling
     if shape.softcap is not None:
         scores = shape.softcap * torch.tanh(scores / shape.softcap)
-    mask = visible(query.shape[2], causal=shape.causal, window=shape.window, device=query.device)
-    scores = scores.masked_fill(~mask, float("-inf"))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
     weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     return F.dropout(weights, p=shape.dropout) @ value

@@ -1,13 +1,15 @@
 """Segmented attention as batched matrix products, with its own backward.
 
-For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, L, D]``, ``G = H / K`` query heads a
-key-value head:
+For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, X+L, D]``, ``G = H / K`` query heads a
+key-value head, ``X`` prefix tokens (none in most models):
 
     P = softmax(Q Kᵀ + M),  O = P V
     dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO Vᵀ ∘ P)),  dQ = dS K,  dK = dSᵀ Q
 
 Grouped heads share one product (their rows are stacked), so keys and values are never repeated. Products run in the
 compute dtype, softmax keeps float32 inside. ``P`` is saved: segments are short here (see ``attention.LONG``).
+A prefix stands in front of each segment's keys, so that its scores are part of the same product; its gradient is the
+sum over segments.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import torch
 
+from tunesmith.contracts.batch import Prefix
 from tunesmith.models.segments import Bucket, visible
 
 
@@ -29,9 +32,12 @@ def bucketed_attention(
     scaling: float,
     causal: bool,
     window: int | None,
+    prefix: Prefix | None = None,
 ) -> torch.Tensor:
-    """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; differentiable in all three."""
-    out: torch.Tensor = _Bucketed.apply(query, key, value, plan, (scaling, causal, window))
+    """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; differentiable in all, and in
+    ``prefix``, which every row sees."""
+    first = (prefix.keys, prefix.values) if prefix else (None, None)
+    out: torch.Tensor = _Bucketed.apply(query, key, value, *first, plan, (scaling, causal, window))
     return out
 
 
@@ -42,6 +48,8 @@ class _Bucketed(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
+        prefix_key: torch.Tensor | None,
+        prefix_value: torch.Tensor | None,
         plan: tuple[Bucket, ...],
         options: tuple[float, bool, int | None],
     ) -> torch.Tensor:
@@ -52,12 +60,14 @@ class _Bucketed(torch.autograd.Function):
         saved: list[torch.Tensor] = []
         for bucket in plan:
             q = _gather(rows[0], bucket, kv_heads).mul_(scaling)
-            k, v = _gather(rows[1], bucket, kv_heads), _gather(rows[2], bucket, kv_heads)
+            k = _behind(prefix_key, _gather(rows[1], bucket, kv_heads))
+            v = _behind(prefix_value, _gather(rows[2], bucket, kv_heads))
             probabilities = _softmax(torch.bmm(q, k.transpose(1, 2)), bucket, kv_heads, causal=causal, window=window)
             _scatter(out, torch.bmm(probabilities, v), bucket, kv_heads)
             saved += [q, k, v, probabilities]
         ctx.save_for_backward(*saved)
         ctx.plan, ctx.scaling, ctx.heads = plan, scaling, (query.shape[1], kv_heads)
+        ctx.prefix = 0 if prefix_key is None else prefix_key.shape[1]
         return out[None]
 
     @staticmethod
@@ -66,16 +76,34 @@ class _Bucketed(torch.autograd.Function):
         grad = grad_out[0]
         tokens, _, size = grad.shape
         grads = [_rows_like(grad.new_empty(tokens, count, size), ctx.plan) for count in (heads, kv_heads, kv_heads)]
+        of_prefix = [grad.new_zeros(kv_heads, ctx.prefix, size) if ctx.prefix else None for _ in range(2)]
         saved = ctx.saved_tensors  # once: under activation checkpointing a second look is refused
         for index, bucket in enumerate(ctx.plan):
             q, k, v, probabilities = saved[4 * index : 4 * index + 4]
             g = _gather(grad, bucket, kv_heads, zero_padding=True)
-            _scatter(grads[2], torch.bmm(probabilities.transpose(1, 2), g), bucket, kv_heads)
+            of_value = _apart(torch.bmm(probabilities.transpose(1, 2), g), of_prefix[1])
+            _scatter(grads[2], of_value, bucket, kv_heads)
             scores = torch.bmm(g, v.transpose(1, 2))
             scores = torch._softmax_backward_data(scores, probabilities, -1, probabilities.dtype)
             _scatter(grads[0], torch.bmm(scores, k).mul_(ctx.scaling), bucket, kv_heads)
-            _scatter(grads[1], torch.bmm(scores.transpose(1, 2), q), bucket, kv_heads)
-        return *(tensor.transpose(0, 1)[None] for tensor in grads), None, None
+            _scatter(grads[1], _apart(torch.bmm(scores.transpose(1, 2), q), of_prefix[0]), bucket, kv_heads)
+        return *(tensor.transpose(0, 1)[None] for tensor in grads), *of_prefix, None, None
+
+
+def _behind(prefix: torch.Tensor | None, segments: torch.Tensor) -> torch.Tensor:
+    """``[K, X, D]`` in front of each of ``[B*K, L, D]``."""
+    if prefix is None:
+        return segments
+    return torch.cat([prefix.repeat(segments.shape[0] // prefix.shape[0], 1, 1), segments], dim=1)
+
+
+def _apart(gradient: torch.Tensor, of_prefix: torch.Tensor | None) -> torch.Tensor:
+    """The inverse of :func:`_behind` for a gradient: the prefix's part is added to ``of_prefix``."""
+    if of_prefix is None:
+        return gradient
+    kv_heads, tokens = of_prefix.shape[:2]
+    of_prefix += gradient[:, :tokens].unflatten(0, (-1, kv_heads)).sum(0)
+    return gradient[:, tokens:].contiguous()
 
 
 def _rows_like(rows: torch.Tensor, plan: tuple[Bucket, ...]) -> torch.Tensor:
@@ -107,13 +135,14 @@ def _scatter(out: torch.Tensor, values: torch.Tensor, bucket: Bucket, kv_heads: 
 
 
 def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, *, causal: bool, window: int | None) -> torch.Tensor:
-    """Softmax over the keys a row may see; ``scores [B*K, G*L, L]`` are overwritten."""
+    """Softmax over the keys a row may see; ``scores [B*K, G*L, X+L]`` are overwritten."""
     length = bucket.length
+    own = scores[..., scores.shape[-1] - length :]
     if causal or window is not None:
-        scores.view(-1, length, length).add_(_bias(length, causal, window, scores.dtype, scores.device))
+        own.view(-1, length, length).add_(_bias(length, causal, window, scores.dtype, scores.device))
     if not (causal or bucket.full):
         hidden = torch.arange(length, device=scores.device)[None] >= bucket.lengths[:, None]
-        scores.view(bucket.size, kv_heads, -1, length).masked_fill_(hidden[:, None, None], float("-inf"))
+        own.view(bucket.size, kv_heads, -1, length).masked_fill_(hidden[:, None, None], float("-inf"))
     probabilities = torch.softmax(scores, dim=-1)
     if window is not None and not (causal or bucket.full):
         # a padded row whose whole window is padding has no key to see; its NaN would spread in backward

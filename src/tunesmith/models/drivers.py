@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from tunesmith.contracts.batch import Stream
-from tunesmith.models import attention
+from tunesmith.models import attention, prefixed
+from tunesmith.models.segments import surplus
 
-ROUNDED = 64
 DriverName = Literal["flat", "padded"]
 Driver = Callable[[Stream], torch.Tensor]
 
@@ -28,15 +28,18 @@ def flat(model: Any) -> Driver:
         raise RuntimeError(f"{type(model).__name__} did not accept the attention function")
     body = model.base_model
     options = _options(body)
+    typed, first = takes_types(model), first_position(body)
 
     def run(stream: Stream) -> torch.Tensor:
         tokens = len(stream.ids)
-        more = _rounding(stream)
+        more = 0 if stream.layout.cache else surplus(tokens, stream.ids.device)
+        types = {} if stream.types is None or not typed else {"token_type_ids": F.pad(stream.types, (0, more))[None]}
         hidden: torch.Tensor = body(
             input_ids=F.pad(stream.ids, (0, more))[None],
-            position_ids=F.pad(stream.positions, (0, more))[None],
+            position_ids=F.pad(stream.positions + first, (0, more))[None],
             attention_mask=None,
             layout=stream.layout,
+            **types,
             **options,
         ).last_hidden_state
         return hidden[0, :tokens]
@@ -44,22 +47,16 @@ def flat(model: Any) -> Driver:
     return run
 
 
-def _rounding(stream: Stream) -> int:
-    """Rows that no segment owns, added to long streams on a CPU so that few product shapes exist (see ``segments``).
-
-    They are at most 63, carry no gradient and are cut off again; short streams and decoding have none.
-    """
-    tokens = len(stream.ids)
-    long = stream.ids.device.type == "cpu" and tokens > 4 * ROUNDED and stream.layout.cache is None
-    return -tokens % ROUNDED if long else 0
-
-
 def padded(model: Any) -> Driver:
     """Pad segments to the longest one and gather the real rows back."""
-    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    if prefixed.carried(model):
+        prefixed.apply(model)
+    else:
+        model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     body = model.base_model
     options = _options(body)
     takes_positions = "position_ids" in inspect.signature(body.forward).parameters
+    typed, first = takes_types(model), first_position(body)
 
     def run(stream: Stream) -> torch.Tensor:
         lengths = torch.tensor(stream.layout.lengths, device=stream.ids.device)
@@ -69,12 +66,27 @@ def padded(model: Any) -> Driver:
         extra = dict(options)
         if takes_positions:
             positions = torch.zeros_like(ids)
-            positions[real] = stream.positions
+            positions[real] = stream.positions + first
             extra["position_ids"] = positions
+        if typed and stream.types is not None:
+            types = torch.zeros_like(ids)
+            types[real] = stream.types
+            extra["token_type_ids"] = types
         hidden: torch.Tensor = body(input_ids=ids, attention_mask=real.long(), **extra).last_hidden_state
         return hidden[real]
 
     return run
+
+
+def takes_types(model: Any) -> bool:
+    """Whether ``model`` tells the second text of a pair from the first by token types (BERT does)."""
+    return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+
+
+def first_position(body: Any) -> int:
+    """The position of a first token: 0, but behind the padding's own in RoBERTa and its kin."""
+    embeddings: Any = getattr(body, "embeddings", None)
+    return int(embeddings.padding_idx) + 1 if hasattr(embeddings, "create_position_ids_from_input_ids") else 0
 
 
 def alone(model: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,13 @@ a hub id.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.contracts.objective import TaskHead
 from tunesmith.errors import UserError, did_you_mean
 
 EMBEDDED = "embedded"
@@ -44,16 +48,133 @@ def folder_of(base: str) -> str:
 def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False) -> Any:
     """The causal (or masked) language model of ``base`` in its stored dtype, or in ``dtype``; eval mode, on the CPU."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-    from transformers.utils import logging
 
     folder = folder_of(base)
-    with _Told(base):
+    with _Told(base), _quietly():
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
         auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        logging.disable_progress_bar()
-        model = auto.from_pretrained(folder, dtype=dtype or "auto", trust_remote_code=trust_remote_code)
+        model, found = auto.from_pretrained(
+            folder, dtype=dtype or "auto", trust_remote_code=trust_remote_code, output_loading_info=True
+        )
+    _refuse_headless(model, set(found["missing_keys"]), base)
     return model.eval()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and the paths of the modules that are to be trained with any method, because they are new."""
+
+    model: Any
+    heads: list[str]
+
+
+def load_task_model(base: str, task: TaskHead, *, dtype: Any = None) -> Loaded:
+    """``base`` with the output layer of ``task``; what its files lack is drawn from torch's global generator."""
+    import transformers
+
+    from tunesmith.models.task_head import new_heads
+
+    folder = folder_of(base)
+    with _Told(base), _quietly():
+        config = transformers.AutoConfig.from_pretrained(folder)
+        _describe(config, task)
+        auto = getattr(transformers, AUTO[task.problem])
+        if type(config) not in auto._model_mapping:
+            raise UserError(
+                f"transformers has no model of the family '{config.model_type}' for this objective",
+                allowed=f"a family of {AUTO[task.problem]}",
+                code="no-such-task-model",
+            )
+        prefix = _other_prefix(transformers, auto._model_mapping[type(config)], config)
+        model, found = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype or "auto",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            key_mapping=prefix,
+        )
+    if prefix:
+        # else saving would undo the renaming, and transformers could not load what it saved
+        model._weight_conversions = None
+    resized = {name for name, *_ in found["mismatched_keys"]}
+    return Loaded(model.eval(), new_heads(model, set(found["missing_keys"]) | resized))
+
+
+AUTO = {
+    "class": "AutoModelForSequenceClassification",
+    "classes": "AutoModelForSequenceClassification",
+    "number": "AutoModelForSequenceClassification",
+    "tokens": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering",
+}
+"""Problem of a task head -> transformers' class."""
+PROBLEM_TYPES = {
+    "class": "single_label_classification",
+    "classes": "multi_label_classification",
+    "number": "regression",
+}
+
+
+def _describe(config: Any, task: TaskHead) -> None:
+    """Write the task into ``config``, where whoever loads the result finds it."""
+    if task.problem != "span":
+        config.num_labels = len(task.labels)
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {name: number for number, name in enumerate(task.labels)}
+    if task.problem in PROBLEM_TYPES:
+        config.problem_type = PROBLEM_TYPES[task.problem]
+
+
+def set_padding(model: Any, tokenizer: Any) -> None:
+    """Name a padding token that is not the end of text, for ``model`` and ``tokenizer``.
+
+    transformers' classifiers on decoders read the last token that is no padding: with the end of text as padding they
+    would read another token than the one trained on.
+    """
+    config = model.config.get_text_config()
+    ends = tokenizer.eos_token
+    names = (tokenizer.pad_token, tokenizer.unk_token, tokenizer.bos_token)
+    chosen = next((name for name in names if name is not None and name != ends), None)
+    if chosen is not None:
+        tokenizer.pad_token = chosen
+        config.pad_token_id = tokenizer.pad_token_id
+
+
+def _other_prefix(transformers: Any, model_class: Any, config: Any) -> dict[str, str]:
+    """Renames what ``model_class`` calls its body where the checkpoints of its family have another name for it.
+
+    LlamaForQuestionAnswering is such a class: without this it would start from random weights.
+    """
+    theirs = transformers.AutoModel._model_mapping[type(config)].base_model_prefix
+    ours = model_class.base_model_prefix
+    return {} if ours == theirs else {rf"^{theirs}\.": f"{ours}."}
+
+
+def _refuse_headless(model: Any, missing: set[str], base: str) -> None:
+    """A ``UserError`` where the output layer of a language model would be made up of random numbers."""
+    inside = {id(parameter) for parameter in model.base_model.parameters()}
+    if any(name in missing and id(parameter) not in inside for name, parameter in model.named_parameters()):
+        raise UserError(
+            f"{base} has no language-model head: it is a body for classifiers or embeddings",
+            allowed="objectives with an output layer of their own: classify, regress, tokens, span",
+            code="no-language-head",
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without progress bars and load reports: what they say of missing weights is judged here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def load_tokenizer(base: str) -> Any:

@@ -11,6 +11,7 @@ from tunesmith.contracts.batch import Batch, Stream
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.models import drivers
 from tunesmith.models.head import head_of
+from tunesmith.models.task_head import task_view
 
 
 class CausalPolicy(nn.Module):
@@ -50,7 +51,9 @@ class CausalPolicy(nn.Module):
         return head_of(self.model).logits(hidden)
 
     def forward(self, batch: Batch, want: Want) -> Outputs:
-        """Read ``want`` at the batch's readout rows: ``logprob`` float32 ``[N]``, ``hit`` bool ``[N]``."""
+        """Read ``want`` at the batch's readout rows."""
         readout = batch.readout
         rows = self.hidden(batch.main).index_select(0, readout.rows)
+        if want.scores:
+            return Outputs(scores=task_view(self.model).scores(rows))
         return head_of(self.model).read(rows, readout.labels, readout.weights, want)

@@ -20,6 +20,7 @@ from tunesmith.contracts.policy import Want
 from tunesmith.errors import UserError
 from tunesmith.models import drivers
 from tunesmith.models.head import head_of
+from tunesmith.models.task_head import has_task_head, own_scores, task_view
 
 LENGTHS = (13, 1, 9)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10, torch.bfloat16: 4e-2, torch.float16: 5e-3}
@@ -36,7 +37,15 @@ class Finding:
     leak: float = float("nan")
 
 
-def choose(model: Any, wanted: str) -> drivers.DriverName:
+@dataclass(frozen=True)
+class Choice:
+    """The driver a model is run by; ``why`` says what forced it where that is not what is preferred, else ""."""
+
+    driver: drivers.DriverName
+    why: str = ""
+
+
+def choose(model: Any, wanted: str) -> Choice:
     """``auto`` probes flat and falls back to padded; ``flat`` refuses an inexact model by name; ``padded`` is taken.
 
     Whatever the driver, a model whose logits ``head_of`` does not reproduce is refused.
@@ -49,17 +58,17 @@ def choose(model: Any, wanted: str) -> drivers.DriverName:
             code="head-not-exact",
         )
     if wanted == "padded":
-        return "padded"
+        return Choice("padded")
     finding = probe_flat(model)
     if finding.exact:
-        return "flat"
+        return Choice("flat")
     if wanted == "flat":
         raise UserError(
             f"{type(model).__name__} is not exact when driven flat: {finding.why}",
             allowed="model.driver: auto or padded",
             code="driver-not-exact",
         )
-    return "padded"
+    return Choice("padded", finding.why)
 
 
 def probe_flat(model: Any) -> Finding:
@@ -130,7 +139,9 @@ def _reach(own: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
 
 
 def head_agrees(model: Any, bound: float | None = None) -> Finding:
-    """Whether ``head_of`` reproduces the model's own logits, and its log-probabilities, on a short input."""
+    """Whether ``head_of`` (or ``task_view``) reproduces the model's logits, and log-probabilities, on a short input."""
+    if has_task_head(model):
+        return _task_head_agrees(model, bound)
     device = next(model.parameters()).device
     ids = torch.arange(1, 9, device=device) % int(model.config.get_text_config().vocab_size)
     training = model.training
@@ -148,6 +159,23 @@ def head_agrees(model: Any, bound: float | None = None) -> Finding:
     difference = worst / max(float(own.abs().max()), float(own_logprob.abs().max()))
     limit = TOLERANCE[next(model.parameters()).dtype] if bound is None else bound
     return Finding(difference <= limit, f"logits differ by {difference:.1e} (bound {limit:.0e})", difference)
+
+
+def _task_head_agrees(model: Any, bound: float | None) -> Finding:
+    device = next(model.parameters()).device
+    ids = torch.arange(1, 9, device=device) % int(model.config.get_text_config().vocab_size)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        drivers.padded(model)
+        own = own_scores(model, ids)
+        hidden, view = drivers.alone(model, ids), task_view(model)
+        rows = {"first": hidden[:1], "last": hidden[-1:], "each": hidden}[view.reads]
+        scores = view.scores(rows)
+    model.train(training)
+    difference = float((own - scores).abs().max()) / max(float(own.abs().max()), 1e-6)
+    limit = TOLERANCE[next(model.parameters()).dtype] if bound is None else bound
+    return Finding(difference <= limit, f"scores differ by {difference:.1e} (bound {limit:.0e})", difference)
 
 
 def stream_of(ids: torch.Tensor, lengths: tuple[int, ...], *, positions: tuple[int, ...] | None = None) -> Stream:

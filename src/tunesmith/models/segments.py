@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
+
+ROUNDED = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ def grid(length: int) -> int:
     return -(-length // step) * step
 
 
+def surplus(tokens: int, device: torch.device) -> int:
+    """Rows that no segment owns, added to a long stream on a CPU so that few product shapes exist (see ``buckets``).
+
+    They are at most 63, carry no gradient and are cut off again; short streams have none, nor has decoding.
+    """
+    return -tokens % ROUNDED if device.type == "cpu" and tokens > 4 * ROUNDED else 0
+
+
 def _powers_of_two(group: list[int]) -> list[list[int]]:
     pieces, start = [], 0
     while start < len(group):
@@ -78,11 +89,45 @@ def _bucket(group: list[int], starts: list[int], lengths: tuple[int, ...], devic
     )
 
 
-def visible(length: int, *, causal: bool, window: int | None, device: torch.device | str) -> torch.Tensor:
-    """Bool ``[length, length]``: row i sees column j. A window of W counts the token itself."""
+@dataclass(frozen=True)
+class Inserted:
+    """Where rows go when the same ``X`` new rows are put in front of every segment of a stream of ``T`` rows.
+
+    Row ``i`` of the longer stream is row ``source[i]`` of the ``X`` new rows and the ``T`` old ones after them; old row
+    ``j`` becomes row ``kept[j]``. ``starts`` int64 ``[S+1]`` and ``lengths`` are the longer segments'. Rows beyond the
+    last segment (a stream rounded up in length) stay beyond it.
+    """
+
+    source: torch.Tensor
+    kept: torch.Tensor
+    starts: torch.Tensor
+    lengths: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def inserted(lengths: tuple[int, ...], new: int, rows: int, device: str) -> Inserted:
+    """The places for ``new`` rows in front of each segment of a stream of ``rows`` rows."""
+    sizes = torch.tensor(lengths)
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), (sizes + new).cumsum(0)])
+    segments_before = torch.repeat_interleave(torch.arange(1, len(lengths) + 1), sizes)
+    beyond = torch.full((rows - len(segments_before),), len(lengths))
+    kept = torch.arange(rows) + new * torch.cat([segments_before, beyond])
+    source = torch.empty(rows + new * len(lengths), dtype=torch.long)
+    source[starts[:-1, None] + torch.arange(new)] = torch.arange(new)
+    source[kept] = new + torch.arange(rows)
+    return Inserted(source.to(device), kept.to(device), starts.to(device), tuple((sizes + new).tolist()))
+
+
+def visible(
+    length: int, *, causal: bool, window: int | None, device: torch.device | str, prefix: int = 0
+) -> torch.Tensor:
+    """Bool ``[length, prefix + length]``: row i sees column j. A window of W counts the token itself.
+
+    The first ``prefix`` columns are seen by all.
+    """
     position = torch.arange(length, device=device)
     distance = position[:, None] - position[None, :]
     seen = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
     if window is not None:
         seen = seen & (distance.abs() < window)
-    return seen
+    return F.pad(seen, (prefix, 0), value=True) if prefix else seen

@@ -7,5 +7,9 @@ TABLE = Table(
     {
         "sft": "tunesmith.objectives.sft:Sft",
         "pretrain": "tunesmith.objectives.pretrain:Pretrain",
+        "classify": "tunesmith.objectives.classify:Classify",
+        "regress": "tunesmith.objectives.regress:Regress",
+        "tokens": "tunesmith.objectives.tokens:Tokens",
+        "span": "tunesmith.objectives.span:Span",
     },
 )

@@ -5,27 +5,19 @@ Prompts are read, answers are learned: by default only the assistant's tokens an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Encoder, Encoding, Record, TrainOn
-from tunesmith.contracts.objective import Term
-from tunesmith.contracts.policy import Outputs, Want
-from tunesmith.data.collate import flatten
 from tunesmith.data.formats.base import BadRow
 from tunesmith.errors import UserError
-from tunesmith.objectives import token_loss
-from tunesmith.recipe.base import PartConfig
+from tunesmith.objectives.language import Language
 
 
-class Sft(PartConfig):
+class Sft(Language):
     """Imitate the answers in conversations or prompt/completion rows."""
 
     NAME: ClassVar[str] = "sft"
     paper: ClassVar[str] = "Ouyang et al. 2022, Training language models to follow instructions (arXiv 2203.02155)"
-    want: ClassVar[Want] = Want(logprob=True)
-    unit: ClassVar[str] = "sequences"
 
     train_on: TrainOn = "answers"
     """Which tokens are learned: every answer, the last answer only, or everything."""
@@ -49,15 +41,3 @@ class Sft(PartConfig):
         if encoding is None:
             raise BadRow(f"the text has no '{self.response_marker}'")
         return [encoding]
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """A flat micro-batch."""
-        return flatten(examples)
-
-    def counts(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Trained tokens of the update."""
-        return token_loss.counts(examples)
-
-    def loss(self, outputs: Outputs, batch: Batch) -> list[Term]:
-        """Summed negative log-likelihood of each sequence."""
-        return token_loss.loss(outputs, batch)

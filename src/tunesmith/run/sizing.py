@@ -1,6 +1,6 @@
 """What a method would train of a model, and the memory that takes: counted on the model itself, nothing is trained.
 
-Bytes: a trained parameter has a float32 master, a float32 gradient and two float32 moments of Adam (16 bytes) and, where
+Bytes: a trained parameter has a float32 master, a float32 gradient and two moments of Adam (16 bytes) and, where
 the model computes in bfloat16, the copy it computes with. The base is held in the compute dtype, or packed. Activations
 are not in it: they depend on the rows.
 """

@@ -65,4 +65,4 @@ def label_name(value: Any) -> str:
     return name
 
 
-FORMAT = Format("labelled", "labelled text or pairs of texts, for classification and regression", COLUMNS, recognise, read)
+FORMAT = Format("labelled", "labelled texts or pairs of texts", COLUMNS, recognise, read)
