@@ -40,24 +40,26 @@ KNOWN: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Name in the table -> the recipe's ``method``, and options of ``model`` that go with it."""
 
 
-def chosen(names: Sequence[str]) -> list[Candidate]:
+def chosen(names: Sequence[str], more: Mapping[str, dict[str, Any]] | None = None) -> list[Candidate]:
     """The candidates of these names, ``full`` first (everything is told relative to it); all where none is named.
 
-    A name that is not in ``KNOWN`` is that method with its defaults (a plugin, ``peft:VERA``).
+    ``more`` are further methods by name. A name that is in neither is that method with its defaults (a plugin,
+    ``peft:VERA``).
     """
-    wanted = list(names) or list(KNOWN)
-    return [_candidate(name) for name in ["full", *(name for name in wanted if name != "full")]]
+    known = {**KNOWN, **{name: (fields, {}) for name, fields in (more or {}).items()}}
+    wanted = list(names) or list(known)
+    return [_candidate(name, known) for name in ["full", *(name for name in wanted if name != "full")]]
 
 
-def _candidate(name: str) -> Candidate:
-    fields, changes = KNOWN.get(name, ({"name": name}, {}))
+def _candidate(name: str, known: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> Candidate:
+    fields, changes = known.get(name, ({"name": name}, {}))
     kind = str(fields["name"]).partition(":")[0]
     if kind not in TABLE:
         raise UserError(
             "unknown method",
             got=f"'{name}'",
-            allowed=sorted({*KNOWN, *TABLE}),
-            hint=did_you_mean(name, {*KNOWN, *TABLE}),
+            allowed=sorted({*known, *TABLE}),
+            hint=did_you_mean(name, {*known, *TABLE}),
             code="unknown-method",
         )
     method = TABLE.load(kind)

@@ -8,7 +8,7 @@ those of full fine-tuning, each row's outcome averaged over the seeds, so an int
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from tunesmith.metrics.intervals import mean_interval, paired_difference
 from tunesmith.recipe import Part, Recipe
 from tunesmith.recipe.load import validated
 
-FACTORS = (1.0, 1 / 3, 3.0)
+FACTORS = (1.0, 0.2, 5.0)
 """Rates tried, as multiples of a method's usual one."""
 BASELINE = "full"
 
@@ -162,8 +162,3 @@ def _median(done: Sequence[Done], value: Any) -> float | None:
 
 def _ratio(done: Sequence[Done], whole: Sequence[Done], key: str) -> float:
     return float(median(one.report[key] for one in done) / median(one.report[key] for one in whole))
-
-
-def with_rate(candidate: Candidate, rate: float) -> Candidate:
-    """The candidate with another rate at the centre of its search."""
-    return replace(candidate, rate=rate)
