@@ -113,7 +113,7 @@ def main() -> None:
     plan = Plan(seeds=options.seeds, search_share=options.search, test=test)
     table = compare_methods(
         recipe,
-        chosen(names),
+        chosen(names, more),
         plan,
         options.out / options.task,
         jobs=options.jobs,

@@ -71,7 +71,7 @@ def _mlflow(run: str, folder: Path) -> tuple[Log, Callable[[], None]]:
     import mlflow
 
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri((folder / "mlflow").resolve().as_uri())
+        mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').resolve()}")
     mlflow.set_experiment("tunesmith")
     mlflow.start_run(run_name=run)
     return lambda numbers, step: mlflow.log_metrics(dict(numbers), step=step), mlflow.end_run
