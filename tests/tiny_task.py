@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from families import configs
-
 from tunesmith.contracts.objective import TaskHead
 
 WORDS = ["the", "red", "blue", "green", "cat", "dog", "and", "number", "which", "colour", "?", ".", "is", "very"]

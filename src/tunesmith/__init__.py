@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from tunesmith.methods.p_tuning_v2 import PTuningV2
     from tunesmith.methods.prefix import PrefixTuning
     from tunesmith.methods.prompt import Prompt
+    from tunesmith.objectives.classify import Classify
     from tunesmith.objectives.pretrain import Pretrain
+    from tunesmith.objectives.regress import Regress
     from tunesmith.objectives.sft import Sft
+    from tunesmith.objectives.span import Span
+    from tunesmith.objectives.tokens import Tokens
     from tunesmith.recipe import Recipe
     from tunesmith.run import Run, attach, check, evaluate, load, train
 
@@ -51,6 +55,10 @@ _HOMES = {
     "PrefixTuning": "tunesmith.methods.prefix",
     "PTuningV2": "tunesmith.methods.p_tuning_v2",
     "Sft": "tunesmith.objectives.sft",
+    "Tokens": "tunesmith.objectives.tokens",
+    "Span": "tunesmith.objectives.span",
+    "Regress": "tunesmith.objectives.regress",
+    "Classify": "tunesmith.objectives.classify",
     "Pretrain": "tunesmith.objectives.pretrain",
 }
 
@@ -59,6 +67,7 @@ __all__ = [
     "Adapter",
     "Adapters",
     "Bitfit",
+    "Classify",
     "Freeze",
     "Full",
     "Fusion",
@@ -71,8 +80,11 @@ __all__ = [
     "Pretrain",
     "Prompt",
     "Recipe",
+    "Regress",
     "Run",
     "Sft",
+    "Span",
+    "Tokens",
     "UserError",
     "attach",
     "check",

@@ -33,7 +33,13 @@ CONTEXT = "the red cat is very blue ."
         ({"premise": "a", "hypothesis": "b", "label": " yes "}, "labelled", "a", "b", ("yes",)),
         ({"tokens": ["a", "bc"], "ner_tags": [0, 4]}, "tagged", "a bc", None, ("0", "4")),
         ({"question": "q", "context": "abc", "answers": [{"text": "b", "answer_start": 1}]}, "squad", "abc", "q", ()),
-        ({"question": "q", "context": "abc", "answers": {"text": [" b"], "answer_start": [0]}}, "squad", "abc", "q", None),
+        (
+            {"question": "q", "context": "abc", "answers": {"text": [" b"], "answer_start": [0]}},
+            "squad",
+            "abc",
+            "q",
+            None,
+        ),
         ({"text": "only text"}, "text", "only text", None, None),
     ],
 )
@@ -79,7 +85,10 @@ def test_files_of_labelled_rows(tmp_path: Path) -> None:
     assert "blank" in broken.reason
     tags = tmp_path / "names.conll"
     tags.write_text("-DOCSTART- O\n\nAnna NN B-PER\nsleeps VB O\n\nOslo NN B-LOC\n")
-    assert values(tags) == [{"tokens": ["Anna", "sleeps"], "tags": ["B-PER", "O"]}, {"tokens": ["Oslo"], "tags": ["B-LOC"]}]
+    assert values(tags) == [
+        {"tokens": ["Anna", "sleeps"], "tags": ["B-PER", "O"]},
+        {"tokens": ["Oslo"], "tags": ["B-LOC"]},
+    ]
     splits = tmp_path / "intents.json"
     splits.write_text(json.dumps({"train": [["pay it", "pay"]], "val": []}))
     assert values(splits, split="train") == [{"text": "pay it", "label": "pay"}]
@@ -110,13 +119,21 @@ def test_labels_survive_the_store_and_name_it(tmp_path: Path) -> None:
     other = prepared(file, Classify(labels=["b", "a"], multi_label=False), tmp_path / "cache")
     assert other.key != found.key
     assert [example.labels.tolist() for example in other.train if example.labels is not None] == [[1], [0], [1]]
-    assert [record.labels for record in training_records(DataConfig(train=[{"path": str(file)}]))] == [("a",), ("b",), ("a",)]
+    assert [record.labels for record in training_records(DataConfig(train=[{"path": str(file)}]))] == [
+        ("a",),
+        ("b",),
+        ("a",),
+    ]
 
 
 def test_questions_of_one_context_stay_on_one_side(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     rows = [
-        {"question": f"which {number} ?", "context": f"{CONTEXT} {number // 4}", "answers": [{"text": "red", "answer_start": 4}]}
+        {
+            "question": f"which {number} ?",
+            "context": f"{CONTEXT} {number // 4}",
+            "answers": [{"text": "red", "answer_start": 4}],
+        }
         for number in range(80)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

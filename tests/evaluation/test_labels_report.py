@@ -1,4 +1,4 @@
-"""Reports of task heads: metrics with intervals, change paired by unit, through JSON and back; answers out of windows."""
+"""Reports of task heads: metrics, intervals, change paired by unit, through JSON and back; answers out of windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from tunesmith.evaluation.labels import LOWER_IS_BETTER, NAMES, Given, LabelRepo
 from tunesmith.evaluation.spans import best_answer
 
 
-def given(problem: Any, wanted: list[Any], said: list[Any], labels: tuple[str, ...] = ("a", "b"), **columns: Any) -> Given:
+def given(
+    problem: Any, wanted: list[Any], said: list[Any], labels: tuple[str, ...] = ("a", "b"), **columns: Any
+) -> Given:
     units = len(wanted)
     return Given(
         problem,
@@ -31,7 +33,12 @@ def given(problem: Any, wanted: list[Any], said: list[Any], labels: tuple[str, .
 
 CASES = {
     "class": given(
-        "class", [0, 1, 1, 0], [0, 1, 0, 0], accuracy=[1, 1, 0, 1], confidence=[0.9, 0.8, 0.7, 0.6], auroc=[1, 1, 0.5, 0.5]
+        "class",
+        [0, 1, 1, 0],
+        [0, 1, 0, 0],
+        accuracy=[1, 1, 0, 1],
+        confidence=[0.9, 0.8, 0.7, 0.6],
+        auroc=[1, 1, 0.5, 0.5],
     ),
     "classes": given("classes", [[0], [], [0, 1], [1]], [[0], [1], [0, 1], []]),
     "number": given("number", [1.0, 2.0, 3.0, 5.0], [1.5, 2.0, 2.5, 5.0]),
@@ -61,8 +68,9 @@ def test_words_are_counted_over_all_texts() -> None:
 
 
 def test_a_change_is_paired_and_knows_its_direction() -> None:
-    before, after = given("number", [1.0, 2.0, 3.0, 4.0] * 9, [2.0, 3.0, 4.0, 5.0] * 9), given(
-        "number", [1.0, 2.0, 3.0, 4.0] * 9, [1.0, 2.0, 3.0, 4.0] * 9
+    before, after = (
+        given("number", [1.0, 2.0, 3.0, 4.0] * 9, [2.0, 3.0, 4.0, 5.0] * 9),
+        given("number", [1.0, 2.0, 3.0, 4.0] * 9, [1.0, 2.0, 3.0, 4.0] * 9),
     )
     found = {one.metric: one for one in compare_labels("task", LabelReport(before), LabelReport(after))}
     change = found["squared_error"].change

@@ -1,4 +1,4 @@
-"""Task heads: every family's scores are transformers' own, flat and padded, and new parts are known and drawn by seed."""
+"""Task heads: every family's scores are transformers' own, flat and padded; new parts are known and drawn by seed."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def test_one_class_value_and_gradient_are_the_slow_sum(smoothing: float) -> None
         whole = sum(math.exp(z) for z in scores.detach()[row].tolist())
         share = [(1 - smoothing) * (c == label) + smoothing / 5 for c in range(5)]
         p = [math.exp(z) / whole for z in scores.detach()[row].tolist()]
-        assert float(values.detach()[row]) == pytest.approx(-sum(q * math.log(x) for q, x in zip(share, p, strict=True)))
+        assert float(values.detach()[row]) == pytest.approx(
+            -sum(q * math.log(x) for q, x in zip(share, p, strict=True))
+        )
         slope = [x - q for q, x in zip(share, p, strict=True)]
         assert scores.grad is not None
         assert scores.grad[row].tolist() == pytest.approx(slope, abs=1e-14)

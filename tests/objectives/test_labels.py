@@ -91,7 +91,11 @@ def test_unknown_labels_are_an_error_and_missing_ones_a_drop() -> None:
     objective = Classify(labels=["joy", "anger"], multi_label=False)
     with pytest.raises(UserError, match="joi") as caught:
         objective.encode(Record(text="the cat", labels=("joi",), line=7), encoder)
-    assert (caught.value.code, "row 7" in caught.value.what, "joy" in (caught.value.hint or "")) == ("unknown-label", True, True)
+    assert (caught.value.code, "row 7" in caught.value.what, "joy" in (caught.value.hint or "")) == (
+        "unknown-label",
+        True,
+        True,
+    )
     with pytest.raises(BadRow, match="no label"):
         objective.encode(Record(text="the cat"), encoder)
     with pytest.raises(BadRow, match="2 labels"):

@@ -128,7 +128,10 @@ def test_token_types_reach_the_model() -> None:
     model = tiny_task("bert", objective.head())
     with torch.no_grad():
         model.bert.embeddings.token_type_embeddings.weight.mul_(30.0)
-    pair, plain = (Example(np.arange(5, 14, dtype=np.int32), _first(9), 0, labels=np.array([1], np.int32), second=at) for at in (4, 0))
+    pair, plain = (
+        Example(np.arange(5, 14, dtype=np.int32), _first(9), 0, labels=np.array([1], np.int32), second=at)
+        for at in (4, 0)
+    )
     types = torch.tensor([[0] * 4 + [1] * 5])
     ids = torch.arange(5, 14)[None]
     with torch.no_grad():

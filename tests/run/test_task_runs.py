@@ -1,4 +1,4 @@
-"""Whole runs of task objectives on tiny bases: learned, proven, told, predicted, merged, read by transformers and PEFT."""
+"""Whole runs of task objectives on tiny bases: learned, proven, predicted, merged, read by transformers and PEFT."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def rows_of(name: str) -> list[dict[str, Any]]:
         "classify": lambda at: {"text": text(at), "label": COLOURS[at % 2]},
         "several": lambda at: {"text": text(at), "labels": [COLOURS[at % 2]] * (at % 5 > 0)},
         "regress": lambda at: {"text": text(at), "label": 1.0 - 2 * (at % 2)},
-        "tokens": lambda at: {"tokens": text(at).split(), "tags": ["C" if w in COLOURS else "O" for w in text(at).split()]},
+        "tokens": lambda at: {
+            "tokens": text(at).split(),
+            "tags": ["C" if w in COLOURS else "O" for w in text(at).split()],
+        },
         "span": lambda at: {
             "question": "which colour ?",
             "context": text(at),
@@ -150,7 +153,9 @@ def test_a_classifier_does_not_talk(lora: Run) -> None:
 
 def test_runs_are_compared_by_their_labels(lora: Run, bases: dict[str, Path], tmp_path: Path) -> None:
     data = write(tmp_path / "rows.jsonl", rows_of("classify"))
-    other = train(recipe(bases["bert"], data, {"name": "classify"}, steps=2), out=tmp_path / "run", switch_proofs_off=True)
+    other = train(
+        recipe(bases["bert"], data, {"name": "classify"}, steps=2), out=tmp_path / "run", switch_proofs_off=True
+    )
     found = compare([other.folder, lora.folder])
     assert found["same_rows"]
     (changes,) = found["differences"].values()
@@ -184,7 +189,9 @@ def test_a_watched_accuracy_keeps_the_best(bases: dict[str, Path], tmp_path: Pat
 def test_what_cannot_be_trained_is_refused(
     bases: dict[str, Path], tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, Any], code: str
 ) -> None:
-    asked = recipe(bases["bert"], write(tmp_path / "rows.jsonl", rows), {"name": "classify", **options.get("objective", {})})
+    asked = recipe(
+        bases["bert"], write(tmp_path / "rows.jsonl", rows), {"name": "classify", **options.get("objective", {})}
+    )
     values = asked.model_dump()
     for section in ("data", "train"):
         values[section] |= options.get(section, {})
@@ -223,3 +230,16 @@ def test_a_head_that_mixes_texts_is_caught(bases: dict[str, Path], tmp_path: Pat
         patch.setattr(task_head.TaskView, "scores", leaking)
         failed = {one.name for one in check(asked) if one.passed is False}
     assert {"packing", "isolation", "micro-batches"} <= failed
+
+
+def test_the_command_predicts_texts_and_files(lora: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tunesmith.cli.main import main
+
+    file = tmp_path / "texts.txt"
+    file.write_text(f"{text(5)}\n{text(4)}\n")
+    assert main(["predict", str(lora.folder), text(4), "--file", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["predictions"]
+    assert [one["label"] for one in found] == ["red", "blue", "red"]
+    assert main(["predict", str(lora.folder), text(4)]) == 0
+    assert "red" in capsys.readouterr().out
+    assert main(["predict", str(lora.folder)]) == 2

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LOOK_AT = 200
 """Rows that decide the format."""
+LABELLED = {"labelled": "classify", "tagged": "tokens", "squad": "span"}
+"""Format of labelled rows -> the objective that learns them."""
 MANY_ROWS = 10_000
 """From here on one epoch is enough for a first run."""
 
@@ -49,7 +51,7 @@ def starter(data: str, recipe: Path, base: str, columns: Mapping[str, str]) -> S
         **_template(base),
         "data.max_tokens": 512,
         "method": {"name": "lora", "rank": 16, "alpha": 32},
-        "objective": {"name": "pretrain"} if plain_text else {"name": "sft", "train_on": "answers"},
+        "objective": _objective(found.format.name, plain_text=plain_text),
         "train.epochs": 1.0 if rows is None else 3.0,
         "train.batch_size": 16,
         "train.learning_rate": 2.0e-4,
@@ -94,6 +96,13 @@ def _look(data: str, columns: Mapping[str, str]) -> tuple[Recognised, int | None
         rows, sample = open_source(data, unit="paragraphs").rows(), []
     count = len(sample) + sum(1 for _ in islice(rows, MANY_ROWS))
     return found, None if count >= MANY_ROWS else count
+
+
+def _objective(form: str, *, plain_text: bool) -> dict[str, Any]:
+    """What rows of a format are usually for."""
+    if form in LABELLED:
+        return {"name": LABELLED[form]}
+    return {"name": "pretrain"} if plain_text else {"name": "sft", "train_on": "answers"}
 
 
 def _template(base: str) -> dict[str, str]:

@@ -61,7 +61,8 @@ def train(
     summary = result.summary()
     _show(summary, as_json=as_json)
     if summary.get("finished", True):
-        say(f"\nNext: tunesmith chat {summary['run']}   or   tunesmith merge {summary['run']} --out DIR")
+        ask = f"predict {summary['run']} TEXT" if summary.get("task_head") else f"chat {summary['run']}"
+        say(f"\nNext: tunesmith {ask}   or   tunesmith merge {summary['run']} --out DIR")
         return 0
     say(f"\nStopped and saved. Go on with: {_command([*again, '--out', summary['run'], '--resume'])}")
     return INTERRUPTED

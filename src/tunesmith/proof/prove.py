@@ -54,10 +54,14 @@ def _outcomes(
     case: Case, names: Sequence[str], known: Mapping[str, Outcome], budget: float | None, emit: Sink
 ) -> Iterator[Outcome]:
     skipped: list[str] = []
+    beside: list[str] = []
     started, rate = time.perf_counter(), 0.0
     for name in names:
         proof: Proof = TABLE.load(name)
-        if not proof.applies(case) or (proof.passes and not case.windows):
+        if not proof.applies(case):
+            beside.append(name)
+            continue
+        if proof.passes and not case.windows:
             continue  # rows without any target fail the proof `targets`; nothing else can be measured on them
         if name in known and not proof.of_rows:
             yield known[name]
@@ -71,6 +75,8 @@ def _outcomes(
         outcome = run(name, proof, case)
         rate = max(rate, outcome.seconds / proof.passes) if proof.passes else rate
         yield outcome
+    if beside:
+        emit(Event("note", 0, {"text": f"proofs that do not apply here: {', '.join(beside)}"}))
     if skipped:
         emit(Event("note", 0, {"text": f"not proven within {budget:.0f} s: {', '.join(skipped)}"}))
 

@@ -307,6 +307,7 @@ def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> di
         "useful_fraction": _useful(stage, job, progress),
         "peak_memory_bytes": peak_memory(stage.session.device),
         "trainable_parameters": stage.session.weights.count,
+        "task_head": stage.session.task is not None,
         "seconds": round(progress.seconds, 2),
         "tokens": progress.tokens,
         "proofs": stage.run.read("proof.json").get("proofs", []),
