@@ -9,12 +9,13 @@ from torch import nn
 from tunesmith.contracts.method import Attached, Method
 from tunesmith.errors import UserError
 from tunesmith.interop.peft import load_adapter
+from tunesmith.interop.peft_prompts import KINDS, load_prompt
 from tunesmith.methods import TABLE
 from tunesmith.methods.folder import read_adapter
 
 
 def stored_method(folder: Path) -> Method | None:
-    """The method that wrote ``folder``, where it has no counterpart in PEFT; None for PEFT's kinds of adapters.
+    """The method that wrote ``folder``, where it says so itself; None for LoRA's and prompts' folders.
 
     Such a method carries ``PEFT_TYPE`` and ``stored(folder, config)``; what it gives needs no file outside ``folder``.
     """
@@ -31,10 +32,13 @@ def attach_folder(model: nn.Module, folder: Path) -> Attached:
 
     Raises ``UserError``: ``not-an-adapter``, ``corrupt-adapter``, ``unsupported-adapter``, ``adapter-mismatch``.
     """
+    config, _ = read_adapter(folder)
+    if config.get("peft_type") in KINDS:
+        return load_prompt(model, folder)
     method = stored_method(folder)
     if method is None:
         return load_adapter(model, folder)
-    heads = read_adapter(folder)[0].get("modules_to_save") or ()
+    heads = config.get("modules_to_save") or ()
     return filled(method.attach(model, heads=heads), folder)
 
 

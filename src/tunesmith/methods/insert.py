@@ -62,11 +62,12 @@ Layer = TypeVar("Layer", bound=Adapted)
 
 
 def refuse_adapted(model: nn.Module) -> None:
-    """A ``UserError`` (``already-attached``) where a method has already put layers into ``model``."""
-    if any(isinstance(module, Adapted) for module in model.modules()):
+    """A ``UserError`` (``already-attached``) where a method has already put layers or virtual tokens into ``model``."""
+    prompted = getattr(getattr(model, "base_model", model), "virtual_positions", 0)
+    if prompted or any(isinstance(module, Adapted) for module in model.modules()):
         raise UserError(
             "this model already carries an adapter",
-            hint="Merge it with `attached.merge()` first, or load the base again.",
+            hint="Merge it with `attached.merge()`, take it out with `attached.remove()`, or load the base again.",
             code="already-attached",
         )
 

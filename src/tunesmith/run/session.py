@@ -24,6 +24,7 @@ from tunesmith.events import Event, Sink, silent
 from tunesmith.models import precision, probe
 from tunesmith.models.load import Loaded, load_model, load_task_model, load_tokenizer, set_padding
 from tunesmith.models.policy import CausalPolicy
+from tunesmith.models.prefixed import context
 from tunesmith.models.quantized.model import quantize_model
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
@@ -107,7 +108,6 @@ def open_session(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
-    _check_length(model, recipe)
     speaks = chosen.objective.head() is None and recipe.retention == "auto"
     key = base_key(model, language.tokenizer, as_held=recipe.model.quantize) if masters and speaks else None
     adapter = begin(model, recipe, heads=loaded.heads)
@@ -121,6 +121,7 @@ def open_session(
     _quantize(model, recipe, emit)
     torch.manual_seed(derive(recipe.seed, "attach"))
     attached = chosen.method.attach(model, heads=loaded.heads)
+    _check_length(model, recipe)
     if adapter is not None:
         attached.load(adapter)
         attached.identity = False
@@ -199,10 +200,10 @@ def _fit_vocabulary(model: Any, language: Language, recipe: Recipe) -> None:
 
 
 def _check_length(model: Any, recipe: Recipe) -> None:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context(model)
     if limit is not None and recipe.data.max_tokens > limit:
         raise UserError(
-            "data.max_tokens is longer than the model's positions",
+            "data.max_tokens is longer than the positions that the model has (and the method leaves)",
             got=recipe.data.max_tokens,
             allowed=f"at most {limit} for {recipe.model.base}",
             code="too-long-for-model",
