@@ -35,6 +35,7 @@ class Sft(Language):
                 "plain-text rows do not say which part is the answer",
                 allowed="objective.response_marker: '### Response:' (or your own), objective.train_on: everything, "
                 "or the objective pretrain",
+                hint=None if record.labels is None else "The rows have labels: the objective classify learns those.",
                 code="no-response-marker",
             )
         encoding = encoder.marked(record.text, self.response_marker)

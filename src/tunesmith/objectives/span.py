@@ -62,10 +62,10 @@ class Span(PartConfig):
 
     def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
         """The context in windows behind the question, with the place of the first accepted answer."""
+        pieces = self.windows(record, encoder)
         if not record.spans and not self.unanswerable:
             raise BadRow("the question has no answer in its context (objective.unanswerable would learn that)")
         answer = record.spans[0] if record.spans else None
-        pieces = self.windows(record, encoder)
         flags = [_flags(piece, answer) for piece in pieces]
         if answer is not None and all(one[0] & START for one in flags):
             raise BadRow("no window holds the whole answer (objective.overlap is shorter than it)")
