@@ -43,9 +43,17 @@ def step(weights: Weights, optimizer: optimizers.Optimizer, number: int) -> None
     optimizer.step()
 
 
+def available(name: str) -> None:
+    if "8bit" in name:
+        pytest.importorskip("bitsandbytes", reason="8-bit optimizers are bitsandbytes'")
+    if name.startswith("paged") and not torch.cuda.is_available():
+        pytest.skip("paged state needs a GPU")
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
 def test_state_goes_by_name_and_comes_back_exactly(name: str, betas: tuple[float, float]) -> None:
+    available(name)
     weights, optimizer = built(name, betas=betas)
     for number in range(3):
         step(weights, optimizer, number)
@@ -63,6 +71,42 @@ def test_state_goes_by_name_and_comes_back_exactly(name: str, betas: tuple[float
         step(again, fresh, number)
     for key, value in weights.values.items():
         assert torch.equal(again.values[key], value), key
+
+
+def test_eight_bits_hold_a_quarter_and_come_back_exactly() -> None:
+    """A 128x128 matrix, large enough to be held in 8 bits: two bytes a weight and the scales of 256-blocks."""
+    available("adamw-8bit")
+
+    def start(name: str) -> tuple[Weights, optimizers.Optimizer]:
+        weights = Weights([Group({"w": nn.Parameter(torch.ones(128, 128))})])
+        weights.bind()
+        return weights, optimizers.build(weights, TrainConfig(optimizer=name, learning_rate=1e-2))
+
+    (exact, plain), (weights, optimizer) = start("adamw"), start("adamw-8bit")
+    for number in range(4):
+        step(exact, plain, number)
+        step(weights, optimizer, number)
+    sizes = [
+        sum(value.nbytes for value in optimizers.state_tensors(one).values() if value.numel() > 256)
+        for one in (optimizer, plain)
+    ]
+    assert sizes[0] == sizes[1] / 4
+    moved = exact.values["w"] - 1
+    assert float((weights.values["w"] - exact.values["w"]).norm() / moved.norm()) < 0.05
+    stored = {key: value.clone() for key, value in optimizers.state_tensors(optimizer).items()}
+    again, fresh = start("adamw-8bit")
+    again.set({"w": weights.values["w"].clone()})
+    assert optimizers.load_state(fresh, stored) == 1
+    step(weights, optimizer, 9)
+    step(again, fresh, 9)
+    assert torch.equal(weights.values["w"], again.values["w"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can page")
+def test_paged_state_without_a_gpu_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        built("paged-adamw-8bit")
+    assert caught.value.code == "needs-gpu"
 
 
 def test_decay_is_for_matrices_only_and_not_where_a_group_says_so() -> None:

@@ -124,7 +124,8 @@ class TrainConfig(Config):
     warmup: Annotated[float, Field(ge=0.0)] = 0.03
     """Warm-up: a share of all updates below 1, a number of updates from 1 on."""
     optimizer: str = "adamw"
-    """Name of the optimizer (`adamw`, `adam`, `sgd`, `adafactor`)."""
+    """Name of the optimizer: `adamw`, `adam`, `sgd`, `adafactor`, or `adamw-8bit` and (on a GPU) `paged-adamw-8bit`,
+    whose state takes a quarter of the memory (the `quant` extra)."""
     optimizer_state: Literal["fresh", "carry"] = "fresh"
     """With `model.start`: `carry` takes over the optimizer's state of parameters that were trained there too."""
     betas: tuple[Share, Share] = (0.9, 0.999)
