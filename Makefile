@@ -16,7 +16,7 @@ test: $(VENV)/dev.stamp  ## the default tests
 slow: $(VENV)/dev.stamp  ## the tests that take longer than a few seconds
 	$(BIN)/python -m pytest -m slow
 
-peers: $(VENV)/peers.stamp  ## install what the tests and benchmarks against TRL need
+peers: $(VENV)/peers.stamp  ## install what tests and benchmarks beside other libraries need; without it they are skipped
 
 check: $(VENV)/dev.stamp  ## style, types, layers, budgets, docs up to date
 	$(BIN)/ruff check .
@@ -49,5 +49,5 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/core.stamp
 
 $(VENV)/peers.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[peers]"
+	$(INSTALL) -e ".[peers,encoder,quant]"
 	touch $@ $(VENV)/core.stamp

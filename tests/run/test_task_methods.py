@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.run.test_task_runs import recipe, rows_of, text, write
+
 from tiny_base import make_base
 from tiny_task import make_bert
 from tunesmith.run import train
