@@ -1,4 +1,4 @@
-"""Run by ``test_sharded`` in two processes: a method on a base whose layers are sharded (FSDP2), against one process."""
+"""Run by ``test_sharded`` in two processes: a method on a base whose layers are sharded (FSDP2) against one process."""
 
 from __future__ import annotations
 
