@@ -1,4 +1,4 @@
-"""Every tuning method trains a task head: its proofs pass, its head is stored with it, and a loaded run says the same."""
+"""Every tuning method trains a task head: its proofs pass, its head is stored, and a loaded run says the same."""
 
 from __future__ import annotations
 
