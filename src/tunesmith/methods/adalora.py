@@ -47,7 +47,7 @@ class Adalora(PartConfig):
     NAME: ClassVar[str] = "adalora"
     paper: ClassVar[str] = "https://arxiv.org/abs/2303.10512"
     use: ClassVar[str] = "LoRA under a tight parameter budget: rank goes to the layers whose gradients ask for it."
-    usual_rate: ClassVar[float] = 1e-3
+    usual_rate: ClassVar[float] = 1e-2
     PEFT_TYPE: ClassVar[str] = "ADALORA"
 
     target_rank: Annotated[int, Field(gt=0)] = 16

@@ -31,7 +31,7 @@ class PTuningV2(PartConfig):
     use: ClassVar[str] = (
         "Labelling with a frozen encoder or decoder: near full fine-tuning with vectors in every layer."
     )
-    usual_rate: ClassVar[float] = 1e-2
+    usual_rate: ClassVar[float] = 5e-2
 
     tokens: Annotated[int, Field(gt=0)] = 20
     """How many tokens the prefix has. Simple tasks need fewer, labelling of tokens about 100."""
