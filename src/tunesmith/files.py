@@ -62,6 +62,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Within it this process alone works in ``folder``, which is made; others that ask for it wait their turn."""
+    import fcntl
+
+    while True:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # whoever had it before may have removed it: then the lock is on a folder that nobody sees any more
+            if folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino:
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
 def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)

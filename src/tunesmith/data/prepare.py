@@ -35,6 +35,7 @@ from tunesmith.data.sources import Broken, Row, Source, open_source
 from tunesmith.data.split import by_share
 from tunesmith.data.store import TokenStore, join_parts, part_path, read_ledger
 from tunesmith.errors import UserError
+from tunesmith.files import one_at_a_time
 from tunesmith.recipe.schema import DataConfig, SourceConfig
 
 CHUNK = 500
@@ -109,7 +110,11 @@ def prepare(
     folder = cache / key
     hit = (folder / "store.json").exists()
     if not hit:
-        _make(replace(job, folder=cache / f"{key}.parts"), opened, folder, config.workers, progress)
+        parts = cache / f"{key}.parts"
+        with one_at_a_time(parts):
+            if not (folder / "store.json").exists():
+                _make(replace(job, folder=parts), opened, folder, config.workers, progress)
+            shutil.rmtree(parts, ignore_errors=True)
     ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text()))
     store = TokenStore(folder)
     train, validation = _sides(store, config, ledger, seed=seed)
@@ -175,7 +180,6 @@ def _make(
     job: Job, opened: tuple[Source, ...], folder: Path, workers: int | None, progress: Callable[[int], None] | None
 ) -> None:
     """Write all parts that are not there yet, then join them."""
-    job.folder.mkdir(parents=True, exist_ok=True)
     numbers: list[int] = []
     done = 0
     for rows in run_chunks(job, _missing_chunks(job, opened, numbers), workers=workers or cores()):
@@ -185,7 +189,6 @@ def _make(
     parts = [part_path(job.folder, number) for number in numbers]
     ledger = read_ledger(parts, empty_like(job.sources))
     join_parts(parts, folder, ledger=ledger)
-    shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def _missing_chunks(job: Job, opened: tuple[Source, ...], numbers: list[int]) -> Iterator[Chunk]:
