@@ -137,3 +137,38 @@ def test_unrecognised_columns_name_the_formats_and_the_near_miss() -> None:
         recognise([{"instructions": "x", "response": "y"}], path="rows.jsonl", columns={})
     assert raised.value.code == "unknown-data-format"
     assert "alpaca" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "turns"),
+    [
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}]},
+        ),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "It is 4."}]}),
+    ],
+)
+def test_a_column_called_answer_is_no_second_answer(form: str, turns: dict[str, Any]) -> None:
+    """Rows that are scored by it keep it beside the conversation; as a turn it would be told in the prompt."""
+    record = FORMATS.load(form).read({**turns, "answer": "4"})
+    assert record.messages is not None
+    assert [message.content for message in record.messages] == ["2 + 2?", "It is 4."]
+    assert record.meta["answer"] == "4"
+
+
+def test_a_completion_after_an_answer_is_still_the_completion() -> None:
+    prompt = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One,"}]
+    record = FORMATS.load("prompt-completion").read({"prompt": prompt, "completion": " two."})
+    assert record.messages is not None
+    assert [message.content for message in record.messages] == ["Count.", "One,", " two."]
+
+
+def test_the_embedded_rows_hold_one_answer_a_question() -> None:
+    from tunesmith.models.seedling.tasks import instruction_set
+
+    for row in instruction_set("all", seed=0, n=60):
+        record = FORMATS.load("messages").read(row)
+        assert record.messages is not None
+        roles = [message.role for message in record.messages]
+        assert all(one != two for one, two in zip(roles, roles[1:], strict=False))

@@ -61,7 +61,7 @@ def test_new_rows_move_no_old_row(ready: Any) -> None:
 def test_validation_rows_of_their_own_hold_back_the_same_prompts(tmp_path: Path, plain_encoder: ChatEncoder) -> None:
     train, held = write_rows(tmp_path / "a.jsonl", ROWS), write_rows(tmp_path / "b.jsonl", [*ROWS[:5], pair(99)])
     config = DataConfig(train=[{"path": str(train)}], validation=[{"path": str(held)}], max_lost=0.0)
-    prepared = prepare(config, encode_answers, encoder, seed=0, cache=tmp_path, options_key="")
+    prepared = prepare(config, encode_answers, plain_encoder, seed=0, cache=tmp_path, options_key="")
     assert (len(prepared.train), len(prepared.validation)) == (55, 6)
     assert prepared.ledger.reasons == {f"dropped: {LEAK}": 5}
     assert [(entry.source, entry.line) for entry in prepared.ledger.entries] == [(0, line) for line in range(1, 6)]
@@ -166,7 +166,7 @@ def test_what_is_refused_can_be_looked_at(ready: Any) -> None:
 def test_rows_that_are_all_held_back_are_refused(tmp_path: Path, plain_encoder: ChatEncoder) -> None:
     path = str(write_rows(tmp_path / "a.jsonl", ROWS[:5]))
     config = DataConfig(train=[{"path": path}], validation=[{"path": path}])
-    prepared = prepare(config, encode_answers, encoder, seed=0, cache=tmp_path, options_key="")
+    prepared = prepare(config, encode_answers, plain_encoder, seed=0, cache=tmp_path, options_key="")
     with pytest.raises(UserError, match="its prompt is in the validation rows") as nothing:
         prepared.accepted()
     assert nothing.value.code == "no-rows-left"
@@ -247,7 +247,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, plain_encoder: 
         config, cache = big(tmp_path, workers, f"cache{workers}")
         seen: list[int] = []
         found.append(
-            prepare(config, encode_answers, encoder, seed=0, cache=cache, options_key="", progress=seen.append)
+            prepare(config, encode_answers, plain_encoder, seed=0, cache=cache, options_key="", progress=seen.append)
         )
         assert seen[-1] == 6 * CHUNK + 15
         assert seen == sorted(seen)
@@ -283,11 +283,11 @@ def test_a_killed_tokenisation_goes_on_where_it_was(tmp_path: Path, plain_encode
     (parts,) = cache.glob("*.parts")
     assert len(list(parts.glob("part-*.npz"))) == 3
     seen: list[int] = []
-    resumed = prepare(config, encode_answers, encoder, seed=0, cache=cache, options_key="", progress=seen.append)
+    resumed = prepare(config, encode_answers, plain_encoder, seed=0, cache=cache, options_key="", progress=seen.append)
     assert seen[-1] == 3 * CHUNK + 15
     assert not parts.exists()
     _, fresh = big(tmp_path, 1, "fresh")
-    same(resumed, prepare(config, encode_answers, encoder, seed=0, cache=fresh, options_key=""))
+    same(resumed, prepare(config, encode_answers, plain_encoder, seed=0, cache=fresh, options_key=""))
 
 
 def test_a_bad_line_far_into_the_file_is_told_by_workers_too(tmp_path: Path, plain_encoder: ChatEncoder) -> None:
@@ -295,7 +295,7 @@ def test_a_bad_line_far_into_the_file_is_told_by_workers_too(tmp_path: Path, pla
     with Path(config.train[0].path).open("a") as file:
         file.write("{broken\n")
     with pytest.raises(UserError, match="on line 3016"):
-        prepare(config, encode_answers, encoder, seed=0, cache=cache, options_key="")
+        prepare(config, encode_answers, plain_encoder, seed=0, cache=cache, options_key="")
 
 
 def test_characters_the_tokenizer_loses_are_noted(ready: Any) -> None:

@@ -80,6 +80,11 @@ def role_of(name: Any) -> Role:
     return role
 
 
+def answered(role: Any) -> bool:
+    """Whether a turn of this role (in any tool's words) is an answer."""
+    return isinstance(role, str) and ROLES.get(role) == "assistant"
+
+
 def rest(row: Row, *used: str) -> dict[str, Any]:
     """The columns a format did not use; they travel along as ``Record.meta``."""
     return {name: value for name, value in row.items() if name not in used}

@@ -1,7 +1,8 @@
 """OpenAI messages: a list of ``{role, content}``, with tools and tool calls.
 
 Arguments of a tool call, which the OpenAI format writes as a JSON string, become objects: templates write them out as
-JSON themselves. ``answer`` appends one more assistant turn (preference rows keep it in a column of its own).
+JSON themselves. ``answer`` is the last assistant turn where the messages end with a question (preference rows keep it
+in a column of its own); where they end with an answer it is a column like any other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tunesmith.data.formats.base import (
     BadRow,
     Format,
     Row,
+    answered,
     content_text,
     conversation,
     parsed_tools,
@@ -25,7 +27,7 @@ from tunesmith.data.formats.base import (
 COLUMNS = {
     "messages": "list of {role, content}, in order",
     "tools": "tool descriptions (may be missing)",
-    "answer": "one more answer at the end: text, a message, or a list of them (may be missing)",
+    "answer": "the answer, where messages end with a question: text, a message, or a list of them (may be missing)",
 }
 CARRIED = ("name", "tool_call_id", "reasoning_content", "thinking")
 
@@ -37,9 +39,12 @@ def recognise(rows: Sequence[Row]) -> str | None:
 
 def read(row: Row) -> Record:
     """The conversation, its tools, and what else the row holds."""
-    turns = list(_turns(row.get("messages"))) + _answer(row.get("answer"))
+    turns = list(_turns(row.get("messages")))
+    known: tuple[str, ...] = ("messages", "tools")
+    if not turns or not answered(turns[-1].get("role")):
+        turns, known = turns + answer_turns(row.get("answer")), tuple(COLUMNS)
     return conversation(
-        [_message(turn) for turn in turns], tools=parsed_tools(row.get("tools")), meta=rest(row, *COLUMNS)
+        [_message(turn) for turn in turns], tools=parsed_tools(row.get("tools")), meta=rest(row, *known)
     )
 
 
@@ -59,7 +64,8 @@ def _turns(value: Any) -> Sequence[Mapping[str, Any]]:
     return value
 
 
-def _answer(value: Any) -> list[Mapping[str, Any]]:
+def answer_turns(value: Any) -> list[Mapping[str, Any]]:
+    """An answer that stands in a column of its own, as turns: text, a message, or a list of them."""
     if value is None:
         return []
     if isinstance(value, str):

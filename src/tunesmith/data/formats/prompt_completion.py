@@ -27,9 +27,8 @@ def read(row: Row) -> Record:
     """Two turns, or the joined conversation."""
     meta = rest(row, *COLUMNS, "tools")
     if isinstance(row.get("prompt"), list):
-        return messages.read(
-            {"messages": row["prompt"], "answer": row.get("completion"), "tools": row.get("tools"), **meta}
-        )
+        asked = [*row["prompt"], *messages.answer_turns(row.get("completion"))]
+        return messages.read({"messages": asked, "tools": row.get("tools"), **meta})
     prompt, completion = text_of(row, "prompt"), text_of(row, "completion")
     turns = (Message("user", prompt), Message("assistant", completion))
     return Record(messages=turns, raw_prompt=True, meta=meta)

@@ -1,7 +1,8 @@
 """ShareGPT: ``conversations`` of ``{from, value}``.
 
 ``function_call`` turns are assistant turns whose value is the call as JSON; ``observation`` is a tool's result.
-``answer`` appends one more assistant turn (preference rows keep it in a column of its own, such as ``chosen``).
+``answer`` is the last assistant turn where the turns end with a question (preference rows keep it in a column of its
+own, such as ``chosen``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tunesmith.data.formats.base import (
     BadRow,
     Format,
     Row,
+    answered,
     content_text,
     conversation,
     parsed_tools,
@@ -27,7 +29,7 @@ COLUMNS = {
     "conversations": "list of {from, value}, in order",
     "system": "system prompt (may be missing)",
     "tools": "tool descriptions (may be missing)",
-    "answer": "one more answer at the end: text or {from, value} (may be missing)",
+    "answer": "the answer, where turns end with a question: text or {from, value} (may be missing)",
 }
 
 
@@ -49,13 +51,15 @@ def read(row: Row) -> Record:
         raise BadRow("column 'conversations' is missing")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise BadRow("column 'conversations' is not a list of turns")
-    answer = row.get("answer")
-    if answer is not None:
+    answer, known = row.get("answer"), tuple(COLUMNS)
+    if turns and isinstance(turns[-1], Mapping) and answered(turns[-1].get("from")):
+        known = tuple(name for name in COLUMNS if name != "answer")
+    elif answer is not None:
         turns = [*turns, {"from": "gpt", "value": answer} if isinstance(answer, str) else answer]
     system = text_of(row, "system", required=False)
     messages = [Message("system", system)] if system else []
     messages += [_message(turn) for turn in turns]
-    return conversation(messages, tools=parsed_tools(row.get("tools")), meta=rest(row, *COLUMNS))
+    return conversation(messages, tools=parsed_tools(row.get("tools")), meta=rest(row, *known))
 
 
 def _message(turn: Any) -> Message:
