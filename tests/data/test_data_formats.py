@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -171,4 +172,4 @@ def test_the_embedded_rows_hold_one_answer_a_question() -> None:
         record = FORMATS.load("messages").read(row)
         assert record.messages is not None
         roles = [message.role for message in record.messages]
-        assert all(one != two for one, two in zip(roles, roles[1:], strict=False))
+        assert all(one != two for one, two in pairwise(roles))

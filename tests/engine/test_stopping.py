@@ -142,7 +142,7 @@ class Scripted:
         self.values, self.name = dict(enumerate(values, start=1)), name
 
     def __call__(self, step: int) -> Mapping[str, float]:
-        return {self.name: self.values[step], "other": float(step)}
+        return {self.name: self.values[step], "other_loss": float(step)}
 
 
 EVERY = {"evaluate_every": 1, "save_every": 1, "keep": 100}
@@ -194,7 +194,7 @@ def test_without_early_stopping_all_updates_are_done(tmp_path: Path) -> None:
 
 
 def test_another_metric_may_be_watched_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
-    config = {**EVERY, "early_stopping": {"metric": "other", "patience": 2}}
+    config = {**EVERY, "early_stopping": {"metric": "other_loss", "patience": 2}}
     made = job(tmp_path / "a", steps=STEPS, evaluate=Scripted([1.0] * 8), config=config)
     assert fit(made, Progress()).step == 3
     config["early_stopping"] = {"metric": "validation_los"}

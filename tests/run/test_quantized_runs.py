@@ -59,3 +59,19 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(UserError) as caught:
         go(material.recipe(method=method, model=model, steps=2), tmp_path / "run")
     assert caught.value.code == code
+
+
+def test_forgetting_is_told_on_the_dense_base_s_text_whatever_seed_and_format(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs with another seed, or on a packed base, are judged on the same sequences, so they can be compared."""
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    seen = []
+    for name, model, seed in (("packed", {"quantize": "nf4"}, 1), ("dense", {}, 2)):
+        recipe = material.recipe(method=LORA, model=model, steps=1).model_copy(
+            update={"retention": "auto", "seed": seed}
+        )
+        run = go(recipe, tmp_path / name)
+        seen.append(run.read("eval/after.json")["sums"]["retention"]["content"])
+    assert seen[0] == seen[1]
+    assert len(list((tmp_path / "cache" / "retention").iterdir())) == 1

@@ -35,12 +35,9 @@ _VERSION = 1
 """raised when the same arguments would write another text"""
 
 
-def base_key(model: nn.Module, tokenizer: Any, *, as_held: str = "none") -> str:
-    """Hex digest of the content of a base: names, dtypes, shapes and bytes of its weights, and its tokenizer.
-
-    ``as_held`` is the format its weights are going to be packed in, which changes what it writes.
-    """
-    digest = hashlib.sha256(f"{as_held} {_tokenizer_text(tokenizer)}".encode())
+def base_key(model: nn.Module, tokenizer: Any) -> str:
+    """Hex digest of the content of a base: names, dtypes, shapes and bytes of its weights, and its tokenizer."""
+    digest = hashlib.sha256(_tokenizer_text(tokenizer).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

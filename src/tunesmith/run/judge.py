@@ -19,7 +19,7 @@ from tunesmith.evaluation.task import Questions, evaluate_task
 from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
 from tunesmith.recipe import Recipe
-from tunesmith.run.session import Session, cache_folder
+from tunesmith.run.session import Session, retention_cache
 
 TEXT_FILES = (".txt", ".md", ".text")
 
@@ -129,10 +129,9 @@ def retention_examples(session: Session, *, emit: Sink = silent) -> list[Example
             return own_text(
                 session.policy,
                 session.tokenizer,
-                cache=cache_folder() / "retention",
+                cache=retention_cache(),
                 key=session.base_key,
                 keep=recipe.model.start is None,
-                seed=recipe.seed,
             )
     return from_files(session, recipe)
 

@@ -19,7 +19,7 @@ from tunesmith.data.chat import ChatEncoder
 from tunesmith.engine import microbatch
 from tunesmith.engine.weights import Weights
 from tunesmith.errors import UserError
-from tunesmith.evaluation.retention import base_key
+from tunesmith.evaluation.retention import base_key, own_text
 from tunesmith.events import Event, Sink, silent
 from tunesmith.models import precision, probe
 from tunesmith.models.load import Loaded, load_model, load_task_model, load_tokenizer, set_padding
@@ -76,6 +76,11 @@ def cache_folder() -> Path:
     return Path(named) if named else base / "tunesmith"
 
 
+def retention_cache() -> Path:
+    """Where the text that bases write of their own is kept."""
+    return cache_folder() / "retention"
+
+
 @dataclass(frozen=True)
 class Language:
     """Tokenizer and template of a recipe; cheap, because no model is loaded for it."""
@@ -109,7 +114,7 @@ def open_session(
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
     speaks = chosen.objective.head() is None and recipe.retention == "auto"
-    key = base_key(model, language.tokenizer, as_held=recipe.model.quantize) if masters and speaks else None
+    key = base_key(model, language.tokenizer) if masters and speaks else None
     adapter = begin(model, recipe, heads=loaded.heads)
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
@@ -118,6 +123,9 @@ def open_session(
     dtype = precision.choose(recipe.model.dtype, model.dtype, device)
     if dtype == torch.float16 and device == "cpu":
         raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
+    if key is not None and recipe.model.quantize != "none":
+        # written before the weights are packed, so that runs on a packed and on a dense base are compared on one text
+        own_text(CausalPolicy(model, choice.driver), language.tokenizer, cache=retention_cache(), key=key)
     _quantize(model, recipe, emit)
     torch.manual_seed(derive(recipe.seed, "attach"))
     attached = chosen.method.attach(model, heads=loaded.heads)
