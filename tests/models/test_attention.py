@@ -10,7 +10,8 @@ import torch
 from reference.attention import attention as reference
 from tunesmith.contracts.batch import Layout
 from tunesmith.models import attention
-from tunesmith.models.attention import Shape, attend, no_mask, segment_attention
+from tunesmith.models.attention import attend, no_mask, segment_attention
+from tunesmith.models.segments import Shape
 
 SIZE = 8
 LENGTHS = {
@@ -91,9 +92,9 @@ def test_soft_capped_scores(sight: str) -> None:
 
 def test_dropout_keeps_or_doubles_each_weight() -> None:
     """With the identity for values, outputs are the attention weights themselves: each 0 or twice what it was."""
-    length = 32
-    query, key, _ = inputs((length,), (2, 2))
-    value = torch.eye(length, dtype=torch.float64).expand(1, 2, length, length)
+    length = 8  # the size of a head: values are the identity
+    query, key, _ = inputs((length,), (16, 16))
+    value = torch.eye(length, dtype=torch.float64).expand(1, 16, length, length)
     torch.manual_seed(0)
     dropped = segment_attention(query, key, value, layout((length,)), Shape(0.4, True, dropout=0.5))
     plain = reference(query, key, value, (length,), scaling=0.4, causal=True)
@@ -102,6 +103,30 @@ def test_dropout_keeps_or_doubles_each_weight() -> None:
     visible = plain > 0
     share = float(kept[visible].double().mean())
     assert abs(share - 0.5) < 5 * 0.5 / float(visible.sum()) ** 0.5, "five standard deviations of a fair coin"
+
+
+@pytest.mark.parametrize("softcap", [None, 50.0], ids=["bucketed", "explicit"])
+def test_dropout_s_gradient_is_that_of_the_function_it_computed(softcap: float | None) -> None:
+    """Central differences in float64, with the generator set anew each time so that the same weights are dropped."""
+    lengths = (7, 1, 5, 6)
+    given = inputs(lengths, (4, 2))
+    shape = Shape(0.4, False, softcap=softcap, dropout=0.3)
+
+    def loss(*tensors: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(5)
+        out = segment_attention(*tensors, layout(lengths), shape)
+        return (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum()
+
+    grads = torch.autograd.grad(loss(*given), given)
+    for tensor, grad in zip(given, grads, strict=True):
+        generator = torch.Generator().manual_seed(1)
+        step = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * 1e-5
+        with torch.no_grad():
+            other = [one + step if one is tensor else one for one in given]
+            back = [one - step if one is tensor else one for one in given]
+            slope = float(loss(*other) - loss(*back)) / 2
+        # softmax of the explicit path is in float32
+        assert slope == pytest.approx(float((grad * step).sum()), rel=1e-6 if softcap is None else 2e-2, abs=1e-10)
 
 
 @pytest.mark.parametrize("sight", ["causal", "bidirectional", "causal window"])

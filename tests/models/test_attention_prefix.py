@@ -11,8 +11,8 @@ import torch
 from tunesmith.contracts.batch import Layout, Prefix
 from tunesmith.generation.cache import Cache
 from tunesmith.models import attention, prefixed
-from tunesmith.models.attention import Shape, segment_attention
-from tunesmith.models.segments import inserted
+from tunesmith.models.attention import segment_attention
+from tunesmith.models.segments import Shape, inserted
 
 SIZE, TOKENS = 8, 3
 LENGTHS = {"one token": (1,), "similar": (12, 11, 13, 10), "very different": (21, 1, 6, 2, 19)}

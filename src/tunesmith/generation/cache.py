@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 
 from tunesmith.contracts.batch import Layout, Prefix, Stream
-from tunesmith.models.attention import Shape, segment_attention
+from tunesmith.models.attention import segment_attention
+from tunesmith.models.segments import Shape
 
 _BLOCK = 64
 """capacity is a multiple of this and grows by half, so that copying stays rare"""

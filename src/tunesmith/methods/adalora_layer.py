@@ -14,6 +14,7 @@ from torch import nn
 
 from tunesmith.methods.insert import Adapted
 from tunesmith.methods.lora_node import Update, composed, low_rank
+from tunesmith.models.dropping import fresh_seed
 
 if TYPE_CHECKING:
     from tunesmith.methods.adalora import Adalora
@@ -40,7 +41,7 @@ class SvdLinear(Adapted):
         if not self.enabled:
             return self.base_layer(x)
         # the seed comes from the global generator, so activation checkpointing and replays draw the same mask
-        seed = int(torch.randint(2**62, (), device="cpu")) if self.dropout and self.training else None
+        seed = fresh_seed() if self.dropout and self.training else None
         update = Update(self.base, self.scaling, self.dropout, seed)
         # ΛQ is [rank, in], far smaller than the activations, and autograd gives Λ and Q their exact gradients
         right = self.lora_E * self.lora_A

@@ -14,6 +14,7 @@ from torch import nn
 from tunesmith.methods.insert import Adapted
 from tunesmith.methods.lora_node import Update, composed, low_rank
 from tunesmith.methods.lora_start import start
+from tunesmith.models.dropping import fresh_seed
 
 if TYPE_CHECKING:
     from tunesmith.methods.lora import Lora
@@ -76,7 +77,7 @@ class LoraLinear(Adapted):
     def update(self) -> Update:
         """What a node needs besides tensors, with a new seed where there is dropout."""
         # the seed comes from the global generator, so activation checkpointing and replays draw the same mask
-        seed = int(torch.randint(2**62, (), device="cpu")) if self.dropout and self.training else None
+        seed = fresh_seed() if self.dropout and self.training else None
         return Update(self.base, self.scaling, self.dropout, seed)
 
     def delta(self) -> torch.Tensor:

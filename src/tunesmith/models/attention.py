@@ -18,7 +18,6 @@ hands us nothing to notice it by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ import torch.nn.functional as F
 
 from tunesmith.contracts.batch import Layout, Prefix
 from tunesmith.models.bucketed import bucketed_attention
-from tunesmith.models.segments import buckets, inserted, visible
+from tunesmith.models.segments import Shape, buckets, inserted, visible
 
 NAME = "tunesmith"
 LONG = 1024
@@ -46,17 +45,6 @@ def no_mask(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: An
     """The mask function: a flat stream has none, its layout says who sees whom."""
     if attention_mask is not None:
         raise RuntimeError("a flat stream was given a padding mask; the padded driver must use another implementation")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a layer asks of its attention."""
-
-    scaling: float
-    causal: bool
-    window: int | None = None
-    softcap: float | None = None
-    dropout: float = 0.0
 
 
 def attend(
@@ -105,18 +93,16 @@ def segment_attention(
     """Attention within each segment: ``[1, H, T, D]``, ``[1, K, T, D]`` twice -> ``[1, T, H, D]``."""
     if _varlen_fits(query, shape, prefix):
         return _varlen(query, key, value, layout, shape, prefix)
-    if shape.softcap is not None or shape.dropout > 0.0:
-        return _each(query, key, value, layout, shape, prefix, explicit=True)
-    if max(layout.lengths) > LONG:
-        return _each(query, key, value, layout, shape, prefix, explicit=False)
+    long = max(layout.lengths) > LONG
+    if shape.softcap is not None or long:
+        explicit = shape.softcap is not None or shape.dropout > 0.0
+        return _each(query, key, value, layout, shape, prefix, explicit=explicit)
     return bucketed_attention(
         query,
         key,
         value,
         buckets(layout.lengths, str(query.device)),
-        scaling=shape.scaling,
-        causal=shape.causal,
-        window=shape.window,
+        shape,
         prefix=prefix,
     )
 

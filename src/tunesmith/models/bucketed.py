@@ -3,8 +3,10 @@
 For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, X+L, D]``, ``G = H / K`` query heads a
 key-value head, ``X`` prefix tokens (none in most models):
 
-    P = softmax(Q Kᵀ + M),  O = P V
-    dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO Vᵀ ∘ P)),  dQ = dS K,  dK = dSᵀ Q
+    P = softmax(Q Kᵀ + M),  O = (P ∘ D) V
+    dV = (P ∘ D)ᵀ dO,  dP = dO Vᵀ ∘ D,  dS = P ∘ (dP − rowsum(dP ∘ P)),  dQ = dS K,  dK = dSᵀ Q
+
+with ``D`` dropout's mask over the share it keeps (all ones without dropout); it is drawn again in backward.
 
 Grouped heads share one product (their rows are stacked), so keys and values are never repeated. Products run in the
 compute dtype, softmax keeps float32 inside. ``P`` is saved: segments are short here (see ``attention.LONG``).
@@ -14,13 +16,15 @@ sum over segments.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 
 from tunesmith.contracts.batch import Prefix
-from tunesmith.models.segments import Bucket, visible
+from tunesmith.models import dropping
+from tunesmith.models.segments import Bucket, Shape, visible
 
 
 def bucketed_attention(
@@ -28,17 +32,29 @@ def bucketed_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     plan: tuple[Bucket, ...],
+    shape: Shape,
     *,
-    scaling: float,
-    causal: bool,
-    window: int | None,
     prefix: Prefix | None = None,
 ) -> torch.Tensor:
     """``query [1, H, T, D]``, ``key``/``value [1, K, T, D]`` -> ``[1, T, H, D]``; differentiable in all, and in
     ``prefix``, which every row sees."""
     first = (prefix.keys, prefix.values) if prefix else (None, None)
-    out: torch.Tensor = _Bucketed.apply(query, key, value, *first, plan, (scaling, causal, window))
+    options = _Options(shape, dropping.fresh_seed() if shape.dropout else 0)
+    out: torch.Tensor = _Bucketed.apply(query, key, value, *first, plan, options)
     return out
+
+
+@dataclass(frozen=True)
+class _Options:
+    shape: Shape
+    seed: int
+
+    def dropped(self, weights: torch.Tensor, index: int) -> torch.Tensor:
+        """``weights ∘ D`` for the bucket ``index``: a fresh tensor where anything is dropped."""
+        share = self.shape.dropout
+        if not share:
+            return weights
+        return dropping.mask(weights, share, self.seed + index).mul_(weights).mul_(1.0 / dropping.kept(share))
 
 
 class _Bucketed(torch.autograd.Function):
@@ -51,28 +67,29 @@ class _Bucketed(torch.autograd.Function):
         prefix_key: torch.Tensor | None,
         prefix_value: torch.Tensor | None,
         plan: tuple[Bucket, ...],
-        options: tuple[float, bool, int | None],
+        options: _Options,
     ) -> torch.Tensor:
-        scaling, causal, window = options
         kv_heads = key.shape[1]
         rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
         out = _rows_like(rows[0], plan)
         saved: list[torch.Tensor] = []
-        for bucket in plan:
-            q = _gather(rows[0], bucket, kv_heads).mul_(scaling)
+        for index, bucket in enumerate(plan):
+            q = _gather(rows[0], bucket, kv_heads).mul_(options.shape.scaling)
             k = _behind(prefix_key, _gather(rows[1], bucket, kv_heads))
             v = _behind(prefix_value, _gather(rows[2], bucket, kv_heads))
-            probabilities = _softmax(torch.bmm(q, k.transpose(1, 2)), bucket, kv_heads, causal=causal, window=window)
-            _scatter(out, torch.bmm(probabilities, v), bucket, kv_heads)
+            scores = torch.bmm(q, k.transpose(1, 2))
+            probabilities = _softmax(scores, bucket, kv_heads, options.shape)
+            _scatter(out, torch.bmm(options.dropped(probabilities, index), v), bucket, kv_heads)
             saved += [q, k, v, probabilities]
         ctx.save_for_backward(*saved)
-        ctx.plan, ctx.scaling, ctx.heads = plan, scaling, (query.shape[1], kv_heads)
+        ctx.plan, ctx.options, ctx.heads = plan, options, (query.shape[1], kv_heads)
         ctx.prefix = 0 if prefix_key is None else prefix_key.shape[1]
         return out[None]
 
     @staticmethod
     def backward(ctx: Any, grad_out: torch.Tensor) -> tuple[Any, ...]:
         heads, kv_heads = ctx.heads
+        options: _Options = ctx.options
         grad = grad_out[0]
         tokens, _, size = grad.shape
         grads = [_rows_like(grad.new_empty(tokens, count, size), ctx.plan) for count in (heads, kv_heads, kv_heads)]
@@ -81,11 +98,11 @@ class _Bucketed(torch.autograd.Function):
         for index, bucket in enumerate(ctx.plan):
             q, k, v, probabilities = saved[4 * index : 4 * index + 4]
             g = _gather(grad, bucket, kv_heads, zero_padding=True)
-            of_value = _apart(torch.bmm(probabilities.transpose(1, 2), g), of_prefix[1])
-            _scatter(grads[2], of_value, bucket, kv_heads)
-            scores = torch.bmm(g, v.transpose(1, 2))
+            weights = options.dropped(probabilities, index)
+            _scatter(grads[2], _apart(torch.bmm(weights.transpose(1, 2), g), of_prefix[1]), bucket, kv_heads)
+            scores = options.dropped(torch.bmm(g, v.transpose(1, 2)), index)
             scores = torch._softmax_backward_data(scores, probabilities, -1, probabilities.dtype)
-            _scatter(grads[0], torch.bmm(scores, k).mul_(ctx.scaling), bucket, kv_heads)
+            _scatter(grads[0], torch.bmm(scores, k).mul_(options.shape.scaling), bucket, kv_heads)
             _scatter(grads[1], _apart(torch.bmm(scores.transpose(1, 2), q), of_prefix[0]), bucket, kv_heads)
         return *(tensor.transpose(0, 1)[None] for tensor in grads), *of_prefix, None, None
 
@@ -134,9 +151,9 @@ def _scatter(out: torch.Tensor, values: torch.Tensor, bucket: Bucket, kv_heads: 
     out.index_copy_(0, bucket.target, flat if bucket.full else flat.index_select(0, bucket.kept))
 
 
-def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, *, causal: bool, window: int | None) -> torch.Tensor:
+def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, shape: Shape) -> torch.Tensor:
     """Softmax over the keys a row may see; ``scores [B*K, G*L, X+L]`` are overwritten."""
-    length = bucket.length
+    length, causal, window = bucket.length, shape.causal, shape.window
     own = scores[..., scores.shape[-1] - length :]
     if causal or window is not None:
         own.view(-1, length, length).add_(_bias(length, causal, window, scores.dtype, scores.device))

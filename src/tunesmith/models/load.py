@@ -61,6 +61,15 @@ def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False)
     return model.eval()
 
 
+def ties_head(base: str) -> bool:
+    """Whether the language model of ``base`` shares its output projection with its embeddings, as its config says."""
+    from transformers import AutoConfig
+
+    with _Told(base):
+        config = AutoConfig.from_pretrained(folder_of(base))
+    return bool(config.get_text_config().tie_word_embeddings)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model and the paths of the modules that are to be trained with any method, because they are new."""

@@ -25,6 +25,7 @@ from torch import nn
 from tunesmith.contracts.batch import Prefix
 from tunesmith.errors import UserError
 from tunesmith.models import attention
+from tunesmith.models.segments import Shape
 
 NAME = "tunesmith-prefixed"
 _LOOK = "tunesmith-look"
@@ -148,7 +149,7 @@ def attend(
             attention_mask = F.pad(attention_mask, (prefix.keys.shape[1], 0), value=seen)
     scaling, dropout = float(options.get("scaling") or query.shape[-1] ** -0.5), float(options.get("dropout") or 0.0)
     if options.get("softcap") is not None:
-        shape = attention.Shape(scaling, causal=False, softcap=options["softcap"], dropout=dropout)
+        shape = Shape(scaling, causal=False, softcap=options["softcap"], dropout=dropout)
         return attention.explicit_attention(query, key, value, attention_mask, shape).transpose(1, 2), None
     grouped = query.shape[1] != key.shape[1]
     out = F.scaled_dot_product_attention(

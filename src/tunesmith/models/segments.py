@@ -12,6 +12,17 @@ ROUNDED = 64
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a layer asks of its attention."""
+
+    scaling: float
+    causal: bool
+    window: int | None = None
+    softcap: float | None = None
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
 class Bucket:
     """Segments padded to one length: ``rows`` int64 ``[B*L]`` into the stream (padding repeats a first row),
     ``kept`` int64 ``[n]`` positions in ``B*L`` that are real, ``target`` int64 ``[n]`` their stream rows."""
