@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tunesmith.methods.norms import Norms
     from tunesmith.methods.p_tuning import PTuning
     from tunesmith.methods.p_tuning_v2 import PTuningV2
+    from tunesmith.methods.peft import Peft
     from tunesmith.methods.prefix import PrefixTuning
+    from tunesmith.methods.progressive import Progressive
     from tunesmith.methods.prompt import Prompt
     from tunesmith.objectives.classify import Classify
     from tunesmith.objectives.pretrain import Pretrain
@@ -40,6 +42,8 @@ _HOMES = {
     "evaluate": "tunesmith.run",
     "load": "tunesmith.run",
     "attach": "tunesmith.run",
+    "Peft": "tunesmith.methods.peft",
+    "Progressive": "tunesmith.methods.progressive",
     "Adapter": "tunesmith.methods.adapter",
     "Adapters": "tunesmith.interop.named",
     "Fusion": "tunesmith.methods.fusion",
@@ -76,8 +80,10 @@ __all__ = [
     "Norms",
     "PTuning",
     "PTuningV2",
+    "Peft",
     "PrefixTuning",
     "Pretrain",
+    "Progressive",
     "Prompt",
     "Recipe",
     "Regress",
@@ -100,3 +106,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

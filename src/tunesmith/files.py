@@ -68,8 +68,9 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     import fcntl
 
     while True:
+        # another process may remove the folder between any two of these calls
         with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
@@ -77,11 +78,26 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # whoever had it before may have removed it: then the lock is on a folder that nobody sees any more
-            if folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino:
+            if os.fstat(descriptor).st_ino == _inode(folder):
                 yield
                 return
         finally:
             os.close(descriptor)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        if path.is_file():
+            raise
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _swap(temporary: Path, path: Path) -> None:

@@ -53,11 +53,17 @@ def test_train_shows_what_changed_and_every_source(call: Tunesmith, library: Mod
         "verdict": "better",
     }
     exact = {"before": None, "after": estimate(0.0), "change": None, "verdict": None}
+    few = nll | {"change": {"value": -4.105, "low": None, "high": None, "n": 1}, "verdict": "unknown"}
     sources = {"a_1.jsonl": {"nll": estimate(1.75)}, "b.jsonl": {"nll": estimate(2.5)}}
-    summary = {"run": "runs/mine", "changes": {"task": {"nll": nll}, "[own]": {"f1": exact}}, "by_source": sources}
+    summary = {
+        "run": "runs/mine",
+        "changes": {"task": {"nll": nll, "few": few}, "[own]": {"f1": exact}},
+        "by_source": sources,
+    }
     library.train = lambda *_, **__: SimpleNamespace(summary=lambda: summary)
     lines = [line.split() for line in call("train", recipe).out.splitlines()]
     assert ["task", "nll", "3", "2", "-1", "[-1.25,", "-0.75]", "better"] in lines
+    assert ["few", "3", "2", "-4.105", "(n=1,", "no", "interval)", "unknown:", "too", "few", "rows", "(1)"] in lines
     assert ["[own]", "f1", "-", "0", "-"] in lines
     assert ["a_1.jsonl", "1.75", "[1.5,", "2]"] in lines
     assert ["b.jsonl", "2.5", "[2.25,", "2.75]"] in lines
@@ -113,6 +119,36 @@ def test_check_fails_with_the_exit_code_of_a_failed_proof(
         "cached": False,
     }
     assert answered.json["proofs"][2].items() >= {"passed": None, "skipped": "not proven within 60 s"}.items()
+
+
+def test_predict_shows_the_text_of_a_row_and_not_its_label(
+    call: Tunesmith, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith.run import predict
+
+    (tmp_path / "x.dev").write_text("POSITIVE a fine film\nNEGATIVE a long one\n")
+    monkeypatch.setattr(predict, "predict", lambda _, asked: [{"label": "a", "probability": 0.75}] * len(asked))
+    said = call("predict", "run", "--file", tmp_path / "x.dev")
+    assert [line.split() for line in said.out.splitlines()[1:]] == [
+        ["a", "75%", "a", "fine", "film"],
+        ["a", "75%", "a", "long", "one"],
+    ]
+    assert call("predict", "run", "why?", "--pair", "because").out.splitlines()[1].endswith("why? | because")
+
+
+def test_a_single_row_has_no_interval(call: Tunesmith, library: ModuleType) -> None:
+    metric = {"value": 0.5, "low": None, "high": None, "n": 1}
+    library.evaluate = lambda *_, suite: {"metrics": {f"nll on {suite}": metric}}
+    assert call("eval", "runs/a").out.splitlines()[1].split() == [
+        "nll",
+        "on",
+        "None",
+        "0.5",
+        "none:",
+        "one",
+        "row",
+        "1",
+    ]
 
 
 def test_eval_prints_value_and_interval(
@@ -313,7 +349,10 @@ def test_parts_tell_their_options_and_paper(kind: str, name: str, call: Tunesmit
     assert part["summary"]
     assert part["paper"]
     assert all(option["help"] for option in part["options"])
-    assert part["options"][0]["name"] in call(kind, name).out
+    told = call(kind, name).out.splitlines()
+    for option in part["options"]:
+        place = next(at for at, line in enumerate(told) if line.startswith(f"  {option['name']}  ("))
+        assert told[place + 1].strip() == option["help"]
     assert call(kind, name + "x").code == 2
 
 

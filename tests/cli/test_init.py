@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from said import Tunesmith
+from small_model import write_model
 
 from tunesmith.recipe import Recipe
 
@@ -89,7 +90,10 @@ def test_a_file_that_cannot_be_read_is_named(
     assert not (tmp_path / "recipe.yaml").exists()
 
 
-@pytest.mark.parametrize(("settings", "template"), [("{}", "plain"), ('{"chat_template": "x"}', "auto")])
+@pytest.mark.parametrize(
+    ("settings", "template"),
+    [("{}", "plain"), ('{"chat_template": null}', "plain"), ('{"chat_template": "x"}', "auto")],
+)
 def test_a_base_without_a_template_gets_a_plain_one(
     call: Tunesmith, tmp_path: Path, settings: str, template: str
 ) -> None:
@@ -99,6 +103,85 @@ def test_a_base_without_a_template_gets_a_plain_one(
     (base / "tokenizer_config.json").write_text(settings)
     assert call("init", "mine.jsonl", "--model", base).code == 0
     assert Recipe.load(tmp_path / "recipe.yaml").data.template == template
+
+
+def base(folder: Path, *, positions: int) -> Path:
+    """A base that counts a token a word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder.mkdir()
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": positions}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("long", "words", "positions", "size", "overlong"),
+    [
+        (0, 900, 1024, 512, "drop"),
+        (1, 900, 1024, 512, "drop"),
+        (10, 900, 1024, 1024, "drop"),
+        (10, 900, 512, 512, "cut"),
+        (10, 900, 256, 256, "cut"),
+        (10, 9000, 4096, 1024, "cut"),
+    ],
+)
+def test_long_rows_are_made_to_fit(
+    call: Tunesmith, tmp_path: Path, long: int, words: int, positions: int, size: int, overlong: str
+) -> None:
+    short = [{"prompt": f"q{n}", "completion": "a"} for n in range(100 - long)]
+    rows(tmp_path / "mine.jsonl", *short, *[{"prompt": "q", "completion": "a " * words}] * long)
+    assert call("init", "mine.jsonl", "--model", base(tmp_path / "base", positions=positions)).code == 0
+    data = Recipe.load("recipe.yaml").data
+    assert (data.max_tokens, data.overlong) == (size, overlong)
+    assert ("10% of the rows looked at are longer than" in Path("recipe.yaml").read_text()) is (long == 10)
+
+
+def test_questions_that_leave_no_room_for_an_answer_are_told(call: Tunesmith, tmp_path: Path) -> None:
+    rows(tmp_path / "mine.jsonl", *[{"prompt": "q " * 600, "completion": "a"}] * 9, {"prompt": "q", "completion": "a"})
+    said = call("init", "mine.jsonl", "--model", base(tmp_path / "base", positions=512))
+    assert "In 90% of the rows the answer begins beyond 512 tokens" in said.err
+
+
+def test_labelled_rows_take_no_more_tokens_than_they_have(call: Tunesmith, tmp_path: Path) -> None:
+    texts = [{"text": "so " * n, "label": "yes"} for n in range(1, 41)]
+    rows(tmp_path / "mine.jsonl", *texts)
+    assert call("init", "mine.jsonl", "--model", base(tmp_path / "base", positions=512)).code == 0
+    data = Recipe.load("recipe.yaml").data
+    assert (data.max_tokens, data.overlong) == (48, "cut")  # 40 words and 8 around them
+
+
+def test_the_recipe_for_long_rows_trains(call: Tunesmith, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "base", template=None)
+    rows(tmp_path / "mine.jsonl", *[{"instruction": f"q{n}", "output": "a" * 700} for n in range(20)])
+    assert call("init", "mine.jsonl", "--model", model).code == 0
+    report = call("data", "report", "recipe.yaml", "--json").json
+    assert (report["refusal"], report["cut"]) == (None, 20)
+
+
+def test_preferences_are_told_to_have_no_objective_yet(call: Tunesmith, tmp_path: Path) -> None:
+    asked = [{"from": "human", "value": "q"}]
+    answers = {name: {"from": "gpt", "value": name} for name in ("chosen", "rejected")}
+    rows(tmp_path / "talks.jsonl", *[{"conversations": asked, **answers}] * 3)
+    rows(tmp_path / "pairs.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"})
+    rows(tmp_path / "marked.jsonl", {"prompt": "q", "completion": "a", "label": True})
+    for name in ("talks", "pairs", "marked"):
+        said = call("init", f"{name}.jsonl", "--json")
+        assert (said.code, said.json["error"]["code"]) == (2, "no-such-objective"), name
+    assert call("init", "pairs.jsonl", "--column", "completion=chosen", "--out", "a.yaml").code == 0
+    assert call("init", "talks.jsonl", "--column", "answer=chosen", "--out", "b.yaml").code == 0
+    rows(tmp_path / "both.jsonl", {"instruction": "q", "output": "a", "chosen": "a", "rejected": "b"})
+    assert "no objective learns preferences yet" in call("init", "both.jsonl", "--out", "c.yaml").err
+
+
+def test_a_file_of_several_splits_needs_one(call: Tunesmith, tmp_path: Path) -> None:
+    (tmp_path / "all.json").write_text(json.dumps({"train": [["a", "x"], ["b", "y"]], "test": [["c", "x"]]}))
+    said = call("init", "all.json")
+    assert (said.code, "--split NAME" in said.err) == (2, True)
+    assert call("init", "all.json", "--split", "train").code == 0
+    assert Recipe.load("recipe.yaml").data.train[0].split == "train"
 
 
 @pytest.mark.parametrize(("folder", "data", "name"), [("my rows", ".", "my rows"), (".hidden", "../.hidden", "hidden")])

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.output import ALIGNED, PIPE_WIDTH, grid, pairs, shown
+from tunesmith.cli.output import ALIGNED, PIPE_WIDTH, grid, interval, pairs, shown
 
 
 def printed(table: object, *, terminal: bool) -> list[str]:
@@ -16,6 +16,12 @@ def printed(table: object, *, terminal: bool) -> list[str]:
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
+
+
+def test_a_single_row_is_shown_to_have_no_interval() -> None:
+    assert interval({"value": 0.5, "low": None, "high": None, "n": 1}) == "0.5 (n=1, no interval)"
+    assert interval({"value": 0.5, "low": 0.25, "high": 1.0, "n": 1}) == "0.5 [0.25, 1]"
+    assert interval({"value": 0.5, "low": 0.25, "high": None, "n": 9}) == "0.5"
 
 
 @pytest.mark.parametrize(
@@ -41,11 +47,13 @@ def test_a_number_is_shown_as_people_write_it(value: object, text: str) -> None:
 
 
 def test_a_table_in_a_pipe_is_compact_lines() -> None:
-    table = grid(("", "metric [x]", "why"), [(Text("passed", "green"), "loss", "so"), ("FAILED", "l" * 40, "x" * 2000)])
+    table = grid(
+        ("", "metric [x]", "why"), [(Text("passed", "green"), "loss", "so"), ("FAILED", "l" * 110, "x" * 2000)]
+    )
     assert printed(table, terminal=False) == [
         f"        {'metric [x]':{ALIGNED}}  why",
         f"passed  {'loss':{ALIGNED}}  so",
-        f"FAILED  {'l' * 40}  {'x' * 2000}",
+        f"FAILED  {'l' * 110}  {'x' * 2000}",
     ]
     assert printed(pairs({"out_dir": "merged", "bound": 0.5}), terminal=False) == ["out dir  merged", "bound    0.5"]
     assert printed(grid(("a", "b"), [("x", "")]), terminal=False) == ["a  b", "x"]

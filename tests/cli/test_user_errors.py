@@ -65,6 +65,8 @@ def chats(question: str, answer: str, count: int = 24) -> str:
         (jsonl([{"a": 1}]), [], "unknown-data-format", ["columns a", "prompt"]),
         (chats("hello", " "), [], None, ["empty"]),
         (jsonl(ROWS), ["model.base=./nowhere"], "model-not-found", ["nowhere"]),
+        (jsonl(ROWS), ["gate.x=1"], "not-available", ["gate is not available yet"]),
+        (jsonl([{"prompt": "a", "completion": None}]), [], "unknown-data-format", ["'completion' is null in 1 of 1"]),
         (jsonl(ROWS), ["name=../x"], "invalid-value", ["name: it must name one folder", "'../x'"]),
         (jsonl(ROWS), ["name=''"], "invalid-value", ["name: it must name one folder"]),
         (jsonl(ROWS), ["name=.hidden"], "invalid-value", ["no dot in front"]),
@@ -139,6 +141,60 @@ def test_a_finished_run_that_is_resumed_says_that_nothing_is_left(
     assert "update 3" not in said.err
 
 
+def test_a_source_can_be_its_path_alone(train: Train) -> None:
+    assert train(jsonl(ROWS), "data.train=[rows.jsonl]", "train.steps=1").code == 0
+
+
+def test_more_steps_for_a_finished_run_are_told_how(train: Train) -> None:
+    assert train(jsonl(ROWS), "train.steps=1").code == 0
+    said = train(None, "train.steps=3", "--resume")
+    assert (said.code, said.json["error"]["code"]) == (2, "recipe-changed")
+    assert "model.start=run" in said.err
+
+
+def test_a_run_that_was_refused_is_no_model_folder(train: Train, call: Tunesmith) -> None:
+    assert train(jsonl(ROWS), "data.max_tokens=8").code == 2
+    for words in (("chat", "run", "-m", "hi"), ("eval", "run"), ("eval", "run", "--suite", "embedded")):
+        said = call(*words, "--json")
+        assert (said.code, said.json["error"]["code"]) == (2, "no-result"), words
+        assert "a run without a result" in said.err
+
+
+def test_training_that_diverged_says_so(train: Train, call: Tunesmith) -> None:
+    said = train(jsonl(ROWS), "method=full", "train.steps=12", "train.learning_rate=30", "train.clip=0")
+    assert said.code == 0, said.err
+    (warning,) = said.json["warnings"]
+    assert "diverged" in warning
+    assert "train.learning_rate (it was 30) and leave train.clip at 1.0" in warning
+    assert f"warning: {warning}" in said.err
+
+
+def test_eval_without_a_suite_measures_what_was_held_out(train: Train, call: Tunesmith, tmp_path: Path) -> None:
+    assert train(jsonl(ROWS), "train.steps=2", "evaluate.prompts=4").code == 0
+    after = json.loads((tmp_path / "run" / "eval" / "after.json").read_text())
+    found = call("eval", "run", "--json").json
+    assert found["metrics"] == after["task"]
+    assert found["answers"]["held-out"] == after["answers"]
+    said = call("eval", "embedded", "--json")
+    assert (said.code, said.json["error"]["code"]) == (2, "missing-suite")
+
+
+def test_a_merged_model_is_asked_as_its_run_was(train: Train, call: Tunesmith, tmp_path: Path) -> None:
+    assert train(jsonl(ROWS), "train.steps=2", "train.learning_rate=0.01").code == 0
+    merged = tmp_path / "merged"
+    assert "without a chat template" in call("merge", "run", "--out", merged, "--json").json["asked"]
+    assert json.loads((merged / "tokenizer_config.json").read_text()).get("chat_template") is None
+    assert not (merged / "chat_template.jinja").exists()
+    run, plain = (call("chat", name, "-m", "What is 3 and 3?") for name in ("run", merged))
+    assert "without a chat template" in plain.err
+    assert plain.out == run.out
+    (tmp_path / "run").rename(tmp_path / "joined")
+    assert train(chats("hello", "hi"), "train.steps=1").code == 0
+    assert "asked" not in call("merge", "run", "--out", tmp_path / "talks", "--json").json
+    said = call("chat", tmp_path / "talks", "-m", "hello")
+    assert (said.code, "without a chat template" in said.err) == (0, False)
+
+
 def test_a_run_trains_and_is_not_overwritten(train: Train, tmp_path: Path) -> None:
     said = train(jsonl(ROWS), "train.steps=3")
     assert said.code == 0, said.err
@@ -178,10 +234,9 @@ def test_a_full_disk_keeps_what_was_saved_and_the_run_can_go_on(
 def test_a_corrupt_checkpoint_is_passed_over_and_said(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_at(4, monkeypatch, times=1)
-    assert train(jsonl(ROWS), "train.steps=8", "train.save_every=2").code == 130
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        interrupt_at(4, patch, times=1)
+        assert train(jsonl(ROWS), "train.steps=8", "train.save_every=2").code == 130
     newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
     for file in newest.iterdir():
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -200,12 +255,11 @@ def test_an_interrupt_saves_and_the_curve_goes_on_as_if_nothing_happened(
     assert whole.code == 0, whole.err
     curve = losses(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "whole")
-    interrupt_at(5, monkeypatch, times=times)
-    stopped = train(jsonl(ROWS), *words)
+    with monkeypatch.context() as patch:
+        interrupt_at(5, patch, times=times)
+        stopped = train(jsonl(ROWS), *words)
     assert stopped.code == 130, stopped.err
     assert "Go on with: tunesmith train recipe.yaml" in stopped.err or times == 2
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert train(None, *words, "--resume").code == 0
     assert losses(tmp_path / "run") == curve
 

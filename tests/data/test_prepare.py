@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,3 +348,18 @@ def test_several_at_once_make_one_store_and_none_is_in_the_way(
     assert len(set(counts)) == 1
     assert made == ["made"]
     assert not list((tmp_path / "cache").glob("*.parts"))
+
+
+def test_a_folder_that_others_remove_is_made_again(tmp_path: Path) -> None:
+    """Whoever had it removes it in the end, while others are about to open it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tunesmith.files import one_at_a_time
+
+    def once(_: int) -> int:
+        with one_at_a_time(tmp_path / "parts"):
+            shutil.rmtree(tmp_path / "parts")
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(once, range(2000))) == 2000

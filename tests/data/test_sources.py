@@ -35,6 +35,33 @@ def write(folder: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_a_table_is_separated_by_what_its_header_is(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "rows.csv"
+    cell = '"c, d; e"' if mark in ",;" else "c, d; e"
+    path.write_text(f"prompt{mark}completion\na{mark}{cell}\n")
+    assert values(path) == [{"prompt": "a", "completion": "c, d; e"}]
+
+
+def test_a_comma_goes_before_what_stands_in_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a;b;c,d\n1,2\n")
+    assert values(tmp_path / "a.csv") == [{"a;b;c": "1", "d": "2"}]
+    (tmp_path / "b.csv").write_text("text\none; two\n")
+    assert values(tmp_path / "b.csv") == [{"text": "one; two"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "txt", "dev"])
+def test_a_file_in_utf16_is_told_to_be(tmp_path: Path, kind: str, encoding: str) -> None:
+    text = json.dumps(ROWS[0]) + "\n"
+    (tmp_path / f"rows.{kind}").write_bytes((text if encoding == "utf-16" else f"\ufeff{text}").encode(encoding))
+    with pytest.raises(UserError) as told:
+        values(tmp_path / f"rows.{kind}")
+    assert told.value.code == "not-utf8"
+    assert "UTF-16" in str(told.value.got)
+    assert "iconv -f utf-16 -t utf-8" in str(told.value.hint)
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet"])
 def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     assert values(write(tmp_path, kind)) == ROWS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.comparison import Comparison, as_dict, compare_answers, compare_loss
 from tunesmith.evaluation.loss import LossReport, Sums
 from tunesmith.generation.generator import Answer, Finished, Generator
-from tunesmith.metrics.intervals import Estimate
+from tunesmith.metrics.intervals import Estimate, mean_interval, paired_difference, ratio_interval, resampled
 from tunesmith.models.policy import CausalPolicy
 
 WORDS = {3: "the", 4: "red", 5: "cat", 6: "dog", 7: "Rome."}
@@ -84,7 +85,8 @@ def losses(nll: list[float], hits: list[float]) -> LossReport:
 
 
 def test_loss_is_compared_by_pairs() -> None:
-    before, after = losses([10.0, 200.0, 30.0], [1, 9, 3]), losses([15.0, 205.0, 35.0], [1, 9, 3])
+    before = losses([10.0, 200.0, 30.0, 40.0, 50.0], [1, 9, 3, 4, 5])
+    after = losses([15.0, 205.0, 35.0, 45.0, 55.0], [1, 9, 3, 4, 5])
     nll, ppl, accuracy = compare_loss("retention", before, after)
     # every sequence lost 5 nats over 10 tokens: no spread, however different the sequences are
     assert nll.change is not None
@@ -103,7 +105,7 @@ def test_answers_are_compared_by_pairs() -> None:
     before, after = report([6], [6], [5]), report([4, 5], [7], [6])
     exact, f1 = compare_answers("task", before, after)
     assert exact.change == Estimate(1.0, 1.0, 1.0, 3)
-    assert (exact.verdict, f1.verdict) == ("better", "better")
+    assert (exact.verdict, f1.verdict) == ("unknown", "unknown")
     assert compare_answers("task", None, after)[0].verdict is None
     other = evaluate_answers(Scripted([Answer([4])]), [Prompt([9], "x", "other")], decode=decode)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="same prompts"):
@@ -116,9 +118,26 @@ def test_comparisons_as_data() -> None:
         *compare_loss("[own] text", None, losses([10.0], [2])),
     ]
     data = json.loads(json.dumps(as_dict(comparisons)))
-    assert data["held-out"]["nll"]["change"] == {"value": -1.0, "low": -1.0, "high": -1.0, "n": 1}
-    assert data["held-out"]["nll"]["verdict"] == "better"
+    assert data["held-out"]["nll"]["change"] == {"value": -1.0, "low": None, "high": None, "n": 1}
+    assert data["held-out"]["nll"]["verdict"] == "unknown"
+    assert data["held-out"]["perplexity"]["after"]["low"] == 0.0
+    assert data["held-out"]["perplexity"]["after"]["high"] is None
     assert data["[own] text"]["nll"]["before"] is None
+
+
+@pytest.mark.parametrize(("rows", "verdict"), [(1, "unknown"), (4, "unknown"), (5, "better"), (50, "better")])
+def test_a_few_rows_never_decide(rows: int, verdict: str) -> None:
+    change = Estimate(0.1, 0.05, 0.2, rows)
+    assert Comparison("a", "f1", None, change, change, higher_is_better=True).verdict == verdict
+
+
+def test_one_row_has_no_interval() -> None:
+    labels = resampled(lambda _: {"f1": 0.25, "none": float("nan")}, 1)
+    for one in (ratio_interval([3.0], [2.0]), paired_difference([1.0], [2.5]), mean_interval([1.5])):
+        assert one == Estimate(1.5, -inf, inf, 1)
+        assert one.as_dict() == {"value": 1.5, "low": None, "high": None, "n": 1}
+    assert labels == {"f1": Estimate(0.25, -inf, inf, 1)}
+    assert mean_interval([1.0]).low > 0.2, "Wilson's interval speaks of a single success as well"
 
 
 def test_a_change_that_may_be_nothing_is_the_same() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
@@ -18,10 +17,12 @@ from tunesmith.contracts.method import Moment
 from tunesmith.engine import checkpoint
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import one_update
+from tunesmith.errors import UserError
 from tunesmith.methods.adalora import Adalora, AttachedAdalora
 from tunesmith.methods.adalora_layer import SvdLinear
 from tunesmith.methods.adalora_ranks import Budget, Importance, best, off_orthonormal
 from tunesmith.methods.folder import read_adapter
+from tunesmith.run.resolve import check_steps
 
 IN, OUT, RANK = 12, 10, 3
 
@@ -286,8 +287,6 @@ def test_a_value_that_came_back_is_stored(tmp_path: Path) -> None:
 
 
 def test_another_rank_is_refused(tmp_path: Path) -> None:
-    from tunesmith.errors import UserError
-
     _, attached = pruned()
     attached.save(tmp_path, attached.parameters)
     with pytest.raises(UserError, match="another init_r"):
@@ -306,8 +305,34 @@ def test_vectors_are_not_decayed_and_values_are() -> None:
     "options", [{"rank": 3, "target_rank": 4}, {"t_init": 0.5, "t_final": 0.5}, {"beta1": 1.0}, {"delta_t": -1}]
 )
 def test_mistakes(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(UserError, match=r"Adalora"):
         Adalora(**options)
+
+
+@pytest.mark.parametrize(
+    ("t_init", "t_final", "steps", "refused"),
+    [(5, 10, 6, True), (3, 3, 6, True), (3, 2, 6, False), (0.5, 3, 6, True), (0.4, 0.5, 1, False)],
+)
+def test_lengths_in_updates_that_leave_none_for_pruning_are_refused(
+    t_init: float, t_final: float, steps: int, refused: bool
+) -> None:
+    method = Adalora(t_init=t_init, t_final=t_final)
+    if not refused:
+        check_steps(method, steps)
+        return
+    with pytest.raises(UserError, match=rf"of {steps} updates; allowed: together fewer than {steps}") as caught:
+        check_steps(method, steps)
+    assert caught.value.code == "no-pruning"
+
+
+def test_a_run_whose_length_is_not_known_is_not_refused() -> None:
+    check_steps(Adalora(t_init=500, t_final=500), None)
+
+
+def test_a_rank_above_that_of_a_layer_is_refused() -> None:
+    with pytest.raises(UserError, match="got 33; allowed: 1 to 32") as caught:
+        Adalora(target_rank=22).attach(tiny("llama"))
+    assert caught.value.code == "rank-too-large"
 
 
 def test_the_initial_rank_is_one_and_a_half_of_the_target() -> None:

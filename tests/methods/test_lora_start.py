@@ -11,6 +11,7 @@ from torch import nn
 
 from families import tiny
 from tunesmith.errors import UserError
+from tunesmith.interop.peft import load_adapter
 from tunesmith.methods.folder import read_adapter
 from tunesmith.methods.lora import Lora
 from tunesmith.methods.lora_layer import LoraLinear
@@ -170,8 +171,9 @@ def test_loftq_stands_on_the_base_that_quantizing_makes() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ({"init": "pissa", "rank": 65}, "rank-too-large", "allowed: 1 to "),
-        ({"init": "loftq", "rank": 65}, "rank-too-large", "allowed: 1 to "),
+        ({"init": "pissa", "rank": 65}, "rank-too-large", "got 65; allowed: 1 to 32"),
+        ({"rank": 99_999}, "rank-too-large", "k_proj"),
+        ({"rank": 4, "rank_pattern": {"gate_proj": 65}}, "rank-too-large", "gate_proj (2 of 14 layers); got 65"),
         ({"init": "orthogonal", "rank": 5}, "odd-rank", "even ranks"),
         ({"init": "loftq", "loftq_kind": "nf5"}, "unknown-quantization", "nf4"),
     ],
@@ -183,6 +185,15 @@ def test_starts_that_do_not_fit_are_refused(options: dict[str, Any], code: str, 
     assert caught.value.code == code
     assert said in str(caught.value)
     assert all(parameter.requires_grad for parameter in model.parameters()), "the model is left alone"
+
+
+def test_an_adapter_of_a_higher_rank_that_exists_already_is_read(tmp_path: Path) -> None:
+    attached = Lora(rank=40).attach_stored(tiny("llama"))
+    with torch.no_grad():
+        attached.layers[PATH].lora_B.add_(0.1)
+    attached.save(tmp_path, attached.parameters)
+    again = load_adapter(tiny("llama"), tmp_path)
+    assert torch.equal(again.layers[PATH].delta(), attached.layers[PATH].delta())
 
 
 def test_loftq_needs_the_dense_weight_and_pissa_takes_what_there_is() -> None:

@@ -303,6 +303,7 @@ def test_mistakes() -> None:
         (lambda: adapters.set(train="german"), "not-active", "only an active adapter"),
         (lambda: adapters.add("german", METHODS["lora"]), "name-taken", "'german'"),
         (lambda: adapters.add("full", ts.Full()), "cannot-share", "AttachedWhole"),
+        (lambda: adapters.add("named", "lorra"), "unknown-method", "Did you mean 'lora'?"),
         (lambda: adapters.add("wrong", ts.Lora(targets=["q_prj"])), "unknown-target", "q_proj"),
         (lambda: adapters.load("none", "/nowhere"), "not-an-adapter", "no such folder"),
     ]:

@@ -128,14 +128,15 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path) -> None:
     _, attached = prompted("llama", "prompt")
     attached.save(tmp_path, values(attached))
     config = json.loads((tmp_path / "adapter_config.json").read_text())
-    for wrong, code in (
-        ({"peft_type": "LORA"}, "unsupported-adapter"),
-        ({"num_transformer_submodules": 2}, "unsupported-adapter"),
-        ({"num_virtual_tokens": 3}, "adapter-mismatch"),
+    for wrong, said in (
+        ({"peft_type": "LORA"}, "got LORA; allowed: PREFIX_TUNING"),
+        ({"num_transformer_submodules": 2}, "encoder-decoder"),
+        ({"num_virtual_tokens": 3}, "got 3; allowed: 5"),
     ):
         (tmp_path / "adapter_config.json").write_text(json.dumps(config | wrong))
         model = tiny("llama")
         with pytest.raises(UserError) as told:
             load_prompt(model, tmp_path)
-        assert told.value.code == code
+        assert said in str(told.value)
+        assert told.value.code == ("adapter-mismatch" if "num_virtual_tokens" in wrong else "unsupported-adapter")
         assert not hasattr(model.base_model, "virtual"), "the model is left alone"

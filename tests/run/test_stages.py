@@ -11,6 +11,7 @@ import torch
 from running import LORA, Material, StopAt, curve, go
 from safetensors.torch import load_file
 
+from tiny_base import make_base, make_rows
 from tunesmith.errors import UserError
 from tunesmith.recipe import Recipe
 from tunesmith.run import Run
@@ -127,6 +128,75 @@ def test_progressive_is_three_stages(material: Material) -> None:
     assert [stage.train.epochs for stage in stages] == [2.0, 3.0, 5.0]
     assert [stage.method.name for stage in stages] == ["freeze", "freeze", "full"]
     assert [stage.train.optimizer_state for stage in stages] == ["fresh", "carry", "carry"]
+
+
+@pytest.mark.parametrize(("family", "first"), [("gpt2", "top-1"), ("llama", "head")])
+def test_a_head_that_is_the_embeddings_is_trained_with_the_last_block(family: str, first: str, tmp_path: Path) -> None:
+    material = Material(make_base(tmp_path / "base", family), make_rows(tmp_path / "rows.jsonl"))
+    phases = [{"train": "head", "learning_rate": 1e-3, "share": 0.5}, {"learning_rate": 1e-4, "share": 0.5}]
+    recipe = material.recipe(method={"name": "progressive", "phases": phases}, steps=2)
+    notes: list[str] = []
+    run = go(recipe, tmp_path / "run", sinks=(lambda event: notes.append(str(event.values.get("text"))),))
+    assert run.report.finished
+    told = [note for note in notes if "cannot be trained alone" in note]
+    tied = family == "gpt2"
+    assert ["top-1" in note for note in told] == [True] * tied
+    stages = [tmp_path / "run" / "stages" / name for name in (f"1-{first}", "2-all")]
+    base, after = load_file(next(material.base.glob("*.safetensors"))), weights(stages[0])
+    changed = moved(base, after)
+    assert any("h.1." in name for name in changed) == tied
+    assert ("lm_head.weight" in changed) == (not tied)
+    assert not any("embed" in name or "wte" in name for name in changed)
+    assert any("embed" in name or "wte" in name for name in moved(after, weights(stages[1])))
+
+
+def test_a_task_head_on_a_tied_base_is_trained_alone(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "gpt2")
+    recipe = Recipe(
+        model={"base": str(base)},
+        data={"train": [{"path": "rows.jsonl"}]},
+        method="progressive",
+        objective={"name": "classify", "labels": ["a", "b"]},
+        train={"early_stopping": None},
+    )
+    assert [stage.name for stage in stage_recipes(expanded(recipe))] == ["1-head", "2-top-3", "3-all"]
+
+
+def test_a_staged_run_that_was_refused_can_be_started_again(material: Material, tmp_path: Path) -> None:
+    refused = staged(material, {"name": "a", "method": {"name": "lora", "targets": ["q_prj"]}}, {"name": "b"})
+    with pytest.raises(UserError) as caught:
+        go(refused, tmp_path / "run")
+    assert caught.value.code == "unknown-target"
+    assert not Run(tmp_path / "run").begun
+    run = go(staged(material, {"name": "other", "method": FIRST}, {"name": "b"}, steps=2), tmp_path / "run")
+    assert run.report.finished
+    assert [stage.name for stage in sorted((tmp_path / "run" / "stages").iterdir())] == ["1-other", "2-b"]
+    with pytest.raises(UserError) as caught:
+        go(refused, tmp_path / "run")
+    assert caught.value.code == "run-exists"
+
+
+def test_a_method_that_does_not_fit_the_length_is_refused_before_rows_are_read(
+    material: Material, tmp_path: Path
+) -> None:
+    method = {"name": "adalora", "target_rank": 2, "t_init": 5, "t_final": 10}
+    seen: list[Any] = []
+    with pytest.raises(UserError) as caught:
+        go(material.recipe(method=method, steps=6), tmp_path / "run", sinks=(seen.append,))
+    assert (caught.value.code, seen) == ("no-pruning", [])
+    with pytest.raises(UserError) as caught:
+        go(material.recipe(method=method, epochs=1), tmp_path / "run")
+    assert "of 7 updates" in str(caught.value)
+
+
+def test_rows_longer_than_the_positions_are_told_what_to_type(material: Material, tmp_path: Path) -> None:
+    recipe = material.recipe(method={"name": "prompt", "tokens": 20}, steps=1)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_tokens": 100_000})})
+    with pytest.raises(UserError) as caught:
+        go(recipe, tmp_path / "run")
+    assert caught.value.code == "too-long-for-model"
+    allowed = str(caught.value.allowed).split()[2]
+    assert caught.value.hint == f"Set data.max_tokens={allowed}."
 
 
 def test_progressive_with_steps_and_a_plateau(material: Material) -> None:

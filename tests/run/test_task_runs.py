@@ -78,6 +78,7 @@ def test_a_run_learns_is_proven_and_predicts(bases: dict[str, Path], tmp_path: P
     report = run.summary()
     assert report["after"]["loss"]["value"] < report["before"]["loss"]["value"]
     assert report["changes"]["task"]["loss"]["verdict"] == "better"
+    assert evaluate(run)["metrics"] == report["after"]
     asked: list[Any] = [("which colour ?", text(4))] if name == "span" else [text(4), text(5)]
     found = predict(run, asked)
     told = {"classify": "label", "several": "labels", "regress": "value", "tokens": "words", "span": "answer"}[name]

@@ -70,26 +70,26 @@ def test_a_finished_run_answers_from_python(material: Material, tmp_path: Path) 
 
 
 def test_forgetting_is_the_change_a_token_and_survives_the_file() -> None:
-    """(3 + 5 − 2 − 4) / (2 + 2) = 0.5 nats."""
+    """(3 + 5 − 2 − 4) / (2 + 2) = 0.5 nats, of three pairs of sequences."""
 
     def marks(nll: list[float]) -> Marks:
         sums = {
             "nll": nll,
-            "tokens": [2.0, 2.0],
-            "hits": [1.0, 0.0],
-            "sources": [0, 0],
-            "rows": [0, 1],
-            "content": [7, 8],
+            "tokens": [2.0] * 6,
+            "hits": [1.0, 0.0] * 3,
+            "sources": [0] * 6,
+            "rows": [*range(6)],
+            "content": [*range(7, 13)],
         }
         first = Marks.from_dict({"sums": {"retention": sums}})
         return Marks.from_dict(json.loads(json.dumps(first.as_dict())))
 
-    nll = compared(marks([2.0, 4.0]), marks([3.0, 5.0]))[0]
+    nll = compared(marks([2.0, 4.0] * 3), marks([3.0, 5.0] * 3))[0]
     assert nll.metric == "nll"
     assert nll.change is not None
     assert nll.change.value == pytest.approx(0.5)
     assert nll.verdict == "worse"
-    assert compared(Marks.from_dict({}), marks([3.0, 5.0]))[0].change is None
+    assert compared(Marks.from_dict({}), marks([3.0, 5.0] * 3))[0].change is None
 
 
 def test_a_folder_with_somebody_s_own_recipe_is_not_taken(material: Material, tmp_path: Path) -> None:

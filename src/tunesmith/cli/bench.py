@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tunesmith.cli.early import load_recipe
-from tunesmith.cli.output import emit, grid, json_option, overrides_argument, recipe_argument, say, stdout
+from tunesmith.cli.output import emit, grid, interval, json_option, overrides_argument, recipe_argument, say, stdout
 
 
 @click.group()
@@ -76,5 +76,7 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _interval(estimate: dict[str, float], sign: str = "") -> str:
+    if estimate["low"] is None or estimate["high"] is None:
+        return interval(estimate)
     value, low, high = (format(estimate[key], f"{sign}.3f") for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,14 +17,15 @@ SHIPPED = ("embedded",)
 
 @click.command("eval")
 @click.argument("run_or_model", metavar="RUN_OR_MODEL")
-@click.option("--suite", required=True, help="A suite file, or `embedded` for the shipped one.")
+@click.option("--suite", help="A suite file, or `embedded` for the shipped one; by default a run's held-out rows.")
 @json_option
-def evaluate(run_or_model: str, suite: str, as_json: bool) -> int:
-    """Evaluate RUN_OR_MODEL (a run folder, a model folder, `embedded` or a hub id) on a suite.
+def evaluate(run_or_model: str, suite: str | None, as_json: bool) -> int:
+    """Evaluate RUN_OR_MODEL (a run folder, a model folder, `embedded` or a hub id) on a suite, or on a run's own rows.
 
     Exit code 1 if a task misses the threshold that the suite sets for it.
     """
-    _known(suite)
+    if suite is not None:
+        _known(suite)
     from tunesmith import run
 
     result = run.evaluate(run_or_model, suite=suite)
@@ -31,13 +34,20 @@ def evaluate(run_or_model: str, suite: str, as_json: bool) -> int:
         emit(result)
         return 1 if failed else 0
     rows = [
-        (name, shown(metric["value"]), f"{shown(metric['low'])} to {shown(metric['high'])}", shown(metric["n"]))
+        (name, shown(metric["value"]), _bounds(metric), shown(metric["n"]))
         for name, metric in result["metrics"].items()
     ]
     stdout().print(grid(("metric", "value", "95% interval", "n"), rows))
     if failed:
         say(f"Below their threshold: {', '.join(failed)}.")
     return 1 if failed else 0
+
+
+def _bounds(metric: Mapping[str, Any]) -> str:
+    """The interval, which a single row does not have."""
+    if metric["low"] is None and metric["high"] is None:
+        return "none: one row"
+    return f"{shown(metric['low'])} to {shown(metric['high'])}"
 
 
 def _known(suite: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 100_000
 """Columns where the output is no terminal: nothing is wrapped or shortened for a program that reads it."""
 
-ALIGNED = 32
+ALIGNED = 100
 """Longest cell that the cells of the next column are aligned behind where the output is no terminal."""
 
 INTERRUPTED = 130
@@ -123,10 +123,12 @@ def shown(value: Any) -> str:
 
 
 def interval(metric: Any) -> str:
-    """``0.71 [0.66, 0.75]`` from ``{value, low, high}`` (or a plain number)."""
+    """``0.71 [0.66, 0.75]`` from ``{value, low, high, n}`` (or a plain number); ``0.71 (n=1, no interval)``."""
     if not isinstance(metric, Mapping):
         return shown(metric)
     text = shown(metric.get("value"))
+    if metric.get("low") is None and metric.get("high") is None and metric.get("n") == 1:
+        return f"{text} (n=1, no interval)"
     if metric.get("low") is None or metric.get("high") is None:
         return text
     return f"{text} [{shown(metric['low'])}, {shown(metric['high'])}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -86,6 +87,9 @@ def _known(kind: str, name: str) -> None:
 
 
 def _show_one(part: Described) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     console = stdout()
     console.print(part.text, markup=False)
     if part.use:
@@ -95,11 +99,18 @@ def _show_one(part: Described) -> None:
     if part.paper:
         console.print(f"Paper: {part.paper}", markup=False)
     if part.options:
-        names = tuple(part.options[0])
-        rows = [
-            tuple(str(item[name] if item[name] is not None else "required") for name in names) for item in part.options
-        ]
-        console.print(grid(names, rows))
+        console.print("\nOptions:" if "allowed" in part.options[0] else "\nColumns:")
+    for option in part.options:
+        console.print(f"  {_heading(option)}", markup=False, soft_wrap=True)
+        console.print(Padding(Text(option["help"]), (0, 0, 0, 6), expand=False))
+
+
+def _heading(option: Mapping[str, Any]) -> str:
+    """``rank  (a whole number > 0; default 16)``; a column of a format has its name only."""
+    if "allowed" not in option:
+        return str(option["name"])
+    default = "required" if option["default"] is None else f"default {option['default']}"
+    return f"{option['name']}  ({option['allowed']}; {default})"
 
 
 @click.command()

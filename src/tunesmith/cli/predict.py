@@ -19,7 +19,7 @@ from tunesmith.errors import UserError
 @json_option
 def predict(run_folder: str, texts: tuple[str, ...], pair: str | None, file: str | None, as_json: bool) -> None:
     """Say what the model of RUN, trained by classify, regress, tokens or span, makes of each TEXT."""
-    from tunesmith.run.predict import Asked, asked_of
+    from tunesmith.run.predict import Asked, asked_of, texts_of
     from tunesmith.run.predict import predict as ask
 
     asked: list[Asked] = [text if pair is None else (text, pair) for text in texts]
@@ -30,7 +30,8 @@ def predict(run_folder: str, texts: tuple[str, ...], pair: str | None, file: str
     if as_json:
         emit({"predictions": found})
         return
-    rows = [(*_words(result), _short(one)) for one, result in zip(asked, found, strict=True)]
+    records = map(texts_of, asked)
+    rows = [(*_words(result), _short(one.text, one.pair)) for one, result in zip(records, found, strict=True)]
     stdout().print(grid(("prediction", "", "text"), rows))
 
 
@@ -48,7 +49,6 @@ def _words(result: Mapping[str, Any]) -> tuple[str, str]:
     return result["answer"] or "(no answer)", shown(result["score"])
 
 
-def _short(asked: Any) -> str:
-    parts = asked.values() if isinstance(asked, Mapping) else [asked] if isinstance(asked, str) else asked
-    text = " | ".join(map(str, parts))
+def _short(*parts: str | None) -> str:
+    text = " | ".join(part for part in parts if part is not None)
     return text if len(text) <= 80 else f"{text[:79]}…"

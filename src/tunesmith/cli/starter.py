@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.cli.first_look import look
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
-    from tunesmith.data.recognise import Recognised
+    from tunesmith.contracts.data import Record
+    from tunesmith.data.lengths import Fitting
 
-LOOK_AT = 200
-"""Rows that decide the format."""
 LABELLED = {"labelled": "classify", "tagged": "tokens", "squad": "span"}
 """Format of labelled rows -> the objective that learns them."""
-MANY_ROWS = 10_000
-"""From here on one epoch is enough for a first run."""
+MAX_LOST = 0.1
+"""Share of rows that training gives up without being told to."""
 
 
 @dataclass(frozen=True)
@@ -32,38 +31,47 @@ class Starter:
     reason: str
     rows: int | None
     objective: str
+    note: str = ""
+    """What the user should know before training; "" where there is nothing."""
 
 
-def starter(data: str, recipe: Path, base: str, columns: Mapping[str, str]) -> Starter:
-    """A commented recipe, to be written to ``recipe``, that trains ``base`` on ``data``."""
+def starter(data: str, recipe: Path, base: str, columns: Mapping[str, str], split: str | None = None) -> Starter:
+    """A commented recipe, to be written to ``recipe``, that trains ``base`` on ``data`` (its ``split``)."""
     from tunesmith.recipe.commented import commented
     from tunesmith.recipe.schema import Recipe
 
-    found, rows = _look(data, columns)
-    plain_text = set(found.format.columns) == {"text"}
-    mapped = {"columns": dict(columns)} if columns else {}
+    seen = look(data, columns, split)
+    form = seen.found.format
+    source: dict[str, Any] = {"path": _relative(data, recipe), "format": form.name}
+    source |= {"split": split} if split else {}
+    source |= {"columns": dict(columns)} if columns else {}
+    objective = _objective(form.name, plain_text=set(form.columns) == {"text"})
+    fitting = _fitting(seen.records, base, objective["name"])
     chosen: dict[str, Any] = {
         "name": Path(data).expanduser().resolve().stem.lstrip(".") or "run",
         "seed": 0,
         "model.base": _relative(base, recipe),
-        "data.train": [{"path": _relative(data, recipe), "format": found.format.name, **mapped}],
+        "data.train": [source],
         "data.validation": 0.1,
         **_template(base),
-        "data.max_tokens": 512,
+        "data.max_tokens": fitting.max_tokens,
+        **({"data.overlong": "cut"} if fitting.cut else {}),
         "method": {"name": "lora", "rank": 16, "alpha": 32},
-        "objective": _objective(found.format.name, plain_text=plain_text),
-        "train.epochs": 1.0 if rows is None else 3.0,
+        "objective": objective,
+        "train.epochs": 1.0 if seen.rows is None else 3.0,
         "train.batch_size": 16,
         "train.learning_rate": 2.0e-4,
         "evaluate.before": True,
         "retention": "auto",
     }
+    reasons = {"data.max_tokens": fitting.why_tokens, "data.overlong": fitting.why_cut}
     return Starter(
-        text=f"# Train with: tunesmith train {recipe}\n\n{commented(Recipe, chosen)}",
-        format=found.format.name,
-        reason=found.reason,
-        rows=rows,
-        objective=chosen["objective"]["name"],
+        text=f"# Train with: tunesmith train {recipe}\n\n{commented(Recipe, chosen, reasons)}",
+        format=form.name,
+        reason=seen.found.reason,
+        rows=seen.rows,
+        objective=objective["name"],
+        note=" ".join(filter(None, (seen.note, _lost(fitting)))),
     )
 
 
@@ -80,22 +88,29 @@ def write_new(path: Path, text: str) -> None:
     write_text(path, text)
 
 
-def _look(data: str, columns: Mapping[str, str]) -> tuple[Recognised, int | None]:
-    """The format, and how many rows there are (None: more than ``MANY_ROWS``)."""
-    from tunesmith.data.formats import FORMATS
-    from tunesmith.data.recognise import Recognised, check_columns, recognise, rename
-    from tunesmith.data.sources import Broken, open_source
+def _fitting(records: Sequence[Record], base: str, objective: str) -> Fitting:
+    """``data.max_tokens`` and ``data.overlong`` by the lengths of the rows looked at, where the base can be seen."""
+    from tunesmith.data.lengths import USUAL, Base, Fitting, fit_conversations, fit_labelled
+    from tunesmith.models.seedling import folder
 
-    rows = open_source(data).rows()
-    sample = [row.value for row in islice(rows, LOOK_AT) if not isinstance(row.value, Broken)]
-    check_columns(sample, columns, path=data)
-    found = recognise([rename(row, columns) for row in sample], path=data, columns=columns)
-    if len(sample) == 1 and Path(data).suffix == ".txt":
-        # one document cannot be split into training and validation rows; its paragraphs can
-        found = Recognised(FORMATS.load("paragraphs"), "one long text, taken a paragraph a row")
-        rows, sample = open_source(data, unit="paragraphs").rows(), []
-    count = len(sample) + sum(1 for _ in islice(rows, MANY_ROWS))
-    return found, None if count >= MANY_ROWS else count
+    seen = Base.at(folder() if base == "embedded" else Path(base).expanduser())
+    if seen is None:
+        return Fitting(USUAL)
+    if objective == "sft" and records:
+        return fit_conversations(records, seen)
+    if objective in ("classify", "tokens") and records:
+        return fit_labelled(records, seen)
+    return fit_conversations([], seen)  # long texts and contexts are taken in pieces: only the positions count
+
+
+def _lost(fitting: Fitting) -> str:
+    share, size = fitting.answers_lost, fitting.max_tokens
+    if share <= MAX_LOST:
+        return ""
+    return (
+        f"In {share:.0%} of the rows the answer begins beyond {size} tokens: `tunesmith train` refuses them unless "
+        "data.max_lost allows it. Choose a base with more positions, or raise data.max_tokens."
+    )
 
 
 def _objective(form: str, *, plain_text: bool) -> dict[str, Any]:
@@ -111,7 +126,7 @@ def _template(base: str) -> dict[str, str]:
     settings = folder / "tokenizer_config.json"
     if not settings.is_file() or (folder / "chat_template.jinja").is_file():
         return {}
-    return {} if "chat_template" in json.loads(settings.read_text(encoding="utf-8")) else {"data.template": "plain"}
+    return {} if json.loads(settings.read_text(encoding="utf-8")).get("chat_template") else {"data.template": "plain"}
 
 
 def _relative(path: str, recipe: Path) -> str:

@@ -52,7 +52,8 @@ def tell_sources(sources: Mapping[str, Mapping[str, Any]], console: Console) -> 
 def _changed(found: Mapping[str, Any]) -> tuple[str | Text, ...]:
     before, after = (found[when] and shown(found[when]["value"]) for when in ("before", "after"))
     verdict = found["verdict"] or ""
-    return before or "-", after, interval(found["change"]), Text(verdict, style=VERDICTS.get(verdict, ""))
+    words = f"unknown: too few rows ({found['change']['n']})" if verdict == "unknown" else verdict
+    return before or "-", after, interval(found["change"]), Text(words, style=VERDICTS.get(verdict, ""))
 
 
 def _proofs(proofs: Sequence[Mapping[str, Any]], console: Console) -> None:

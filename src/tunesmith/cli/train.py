@@ -60,6 +60,8 @@ def train(
         return 0
     summary = result.summary()
     _show(summary, as_json=as_json)
+    for warning in summary.get("warnings", ()):
+        say(f"\nwarning: {warning}")
     if summary.get("finished", True):
         ask = f"predict {summary['run']} TEXT" if summary.get("task_head") else f"chat {summary['run']}"
         say(f"\nNext: tunesmith {ask}   or   tunesmith merge {summary['run']} --out DIR")

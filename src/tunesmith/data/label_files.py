@@ -35,7 +35,9 @@ def of_split(content: Mapping[str, Any], split: str | None, file: Path) -> list[
             f"{file} holds several splits" if split is None else f"{file} has no such split",
             got=None if split is None else f"'{split}'",
             allowed=list(content),
-            hint=did_you_mean(split, content) if split else "Name one with split: beside its path.",
+            hint=did_you_mean(split, content)
+            if split
+            else "Name one: `--split NAME` of `tunesmith init`, or `split: NAME` beside its path in a recipe.",
             code="unknown-split",
         )
     return [_object(row) for row in content[split]]

@@ -34,7 +34,11 @@ def recognise(sample: Sequence[Row], *, path: str, name: str = "auto", columns: 
             return Recognised(form, reason + renamed)
     found = list(dict.fromkeys(key for row in sample for key in row))
     wanted = [f"{form.name} ({', '.join(form.columns)})" for form in map(FORMATS.load, FORMATS.all)]
-    hint = _near_miss(found) or "Name the format and map its columns, such as `columns: {prompt: question}`."
+    usual = (
+        "Name the format and map its columns, such as `columns: {prompt: question}` "
+        "(`--column prompt=question` of `tunesmith init`)."
+    )
+    hint = _unfilled(found, sample) or _near_miss(found) or usual
     raise UserError(
         f"the format of {path} is not recognised",
         got=f"columns {', '.join(found) or '(none)'}",
@@ -70,9 +74,23 @@ def _pairs(columns: Mapping[str, str]) -> str:
     return ", ".join(f"'{given}' to '{canonical}'" for canonical, given in columns.items())
 
 
+def _unfilled(found: Iterable[str], sample: Sequence[Row]) -> str | None:
+    """Which known columns most rows have no value in: a format needs its columns filled."""
+    known = _known_columns()
+    nulls = {column: sum(row.get(column) is None for row in sample) for column in found if column in known}
+    told = [f"'{column}' is null in {count} of {len(sample)}" for column, count in nulls.items() if count]
+    return f"Column {' and column '.join(told)} rows looked at: fill it, or remove those rows." if told else None
+
+
+def _known_columns() -> set[str]:
+    return {column for name in FORMATS.all for column in FORMATS.load(name).columns}
+
+
 def _near_miss(found: Iterable[str]) -> str | None:
-    known = {column for name in FORMATS.all for column in FORMATS.load(name).columns}
+    known = _known_columns()
     for column in found:
+        if column in known:
+            continue
         hint = did_you_mean(column.lower(), known)
         if hint:
             return f"Column '{column}': {hint}"

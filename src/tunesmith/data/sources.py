@@ -6,6 +6,7 @@ is no object (or has the wrong number of cells) is handed on as a ``Broken`` row
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import json
@@ -20,6 +21,7 @@ from tunesmith.data.label_files import LABEL_FIRST, TAG_LINES, label_lines, of_s
 from tunesmith.errors import UserError, did_you_mean
 
 DOCUMENT_END = "<|endoftext|>"
+DELIMITERS = ",;\t|"
 BAD_LINES = 5
 """Bad lines of one file that are named; the others are counted."""
 
@@ -108,14 +110,25 @@ def _rows_of_files(files: list[Path], unit: str, split: str | None) -> Iterator[
                 seen = True
                 yield row
         except UnicodeDecodeError as error:
-            raise UserError(
-                f"{file} is not UTF-8 text",
-                got=f"byte 0x{error.object[error.start]:02x} that UTF-8 does not allow here",
-                hint=f"Convert it, for example: iconv -f latin1 -t utf-8 '{file}' > converted{file.suffix}",
-                code="not-utf8",
-            ) from None
+            raise _not_utf8(file, error) from None
         if not seen:
             raise UserError(f"{file} is empty", hint="It holds no rows; check the path.", code="empty-file")
+
+
+def _not_utf8(file: Path, error: UnicodeDecodeError) -> UserError:
+    """What encoding the file seems to be in, and how to convert it."""
+    with file.open("rb") as start:
+        mark = start.read(2)
+    wide = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    strange = f"byte 0x{error.object[error.start]:02x} that UTF-8 does not allow here"
+    encoding = "utf-16" if wide else "latin1"
+    return UserError(
+        f"{file} is not UTF-8 text",
+        got="UTF-16, by its byte order mark" if wide else strange,
+        hint=f"Convert it{'' if wide else ', for example'}: "
+        f"iconv -f {encoding} -t utf-8 '{file}' > converted{file.suffix}",
+        code="not-utf8",
+    )
 
 
 def _read_jsonl(file: Path) -> Iterator[Row]:
@@ -198,7 +211,9 @@ def _object(value: Any) -> dict[str, Any] | Broken:
 def _read_csv(file: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8-sig", newline="") as handle:
-        table = csv.reader(handle, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+        first = handle.readline()
+        handle.seek(0)
+        table = csv.reader(handle, delimiter="\t" if file.suffix.lower() == ".tsv" else _delimiter(first))
         header = next(table, None)
         if header is None:
             return
@@ -208,6 +223,12 @@ def _read_csv(file: Path) -> Iterator[Row]:
                     yield Row(_cells(header, cells), table.line_num, str(file))
         except csv.Error as error:
             raise UserError(f"bad table in {file} on line {table.line_num}", got=str(error), code="bad-csv") from None
+
+
+def _delimiter(header: str) -> str:
+    """What separates the cells of a header: a comma, unless there is none and something else does."""
+    cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in DELIMITERS}
+    return "," if cells[","] > 1 else max(DELIMITERS, key=lambda mark: cells[mark])
 
 
 def _cells(header: list[str], cells: list[str]) -> dict[str, Any] | Broken:

@@ -1,6 +1,7 @@
 """Before against after: differences paired by unit.
 
-A change counts as better or worse only where its 95% interval does not hold 0.
+A change counts as better or worse only where its 95% interval does not hold 0, and of fewer than ``FEWEST`` units
+nothing is said: so few can all agree by chance (four out of four do so one time in eight).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from tunesmith.evaluation.loss import LossReport
 from tunesmith.evaluation.retention import forgetting
 from tunesmith.metrics.intervals import Estimate, paired_difference, ratio_interval
 
-Verdict = Literal["better", "worse", "same"]
+Verdict = Literal["better", "worse", "same", "unknown"]
+FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Comparison:
         """Whether the change is an improvement, where there is one."""
         if self.change is None:
             return None
+        if self.change.n < FEWEST:
+            return "unknown"
         if self.change.low <= 0 <= self.change.high:
             return "same"
         return "better" if (self.change.value > 0) == self.higher_is_better else "worse"

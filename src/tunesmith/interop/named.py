@@ -24,13 +24,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
 from tunesmith.contracts.method import Attached, Method
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.interop.folders import attach_folder, filled
+from tunesmith.methods.given import given
 from tunesmith.methods.insert import place
 
 
@@ -69,12 +70,14 @@ class Adapters:
         self._refuse_unknown(name)
         return self._all[name]
 
-    def add(self, name: str, method: Method, *, heads: Sequence[str] = ()) -> Attached:
+    def add(self, name: str, method: Method | str, *, heads: Sequence[str] = ()) -> Attached:
         """Put ``method`` on the plain base as ``name``; it is then active alone, and trained.
 
-        Raises ``UserError``: ``name-taken``, ``cannot-share``, and what the method raises.
+        ``method`` may be a method's name alone. Raises ``UserError``: ``name-taken``, ``cannot-share``,
+        ``not-a-method``, and what the method raises.
         """
-        return self._join(name, lambda: method.attach(self.model, heads=heads), train=True)
+        chosen = given(method)
+        return self._join(name, lambda: chosen.attach(self.model, heads=heads), train=True)
 
     def load(self, name: str, folder: str | Path, *, method: Method | None = None) -> Attached:
         """Read a stored adapter as ``name``; it is then active alone, and frozen.
@@ -90,11 +93,15 @@ class Adapters:
 
         return self._join(name, read, train=False)
 
-    def set(self, *names: str, train: str | None = None) -> None:
+    def set(self, *names: str, train: str | Literal[False] | None = None) -> None:
         """Have exactly ``names`` active, put in in that order (none: the plain base), and train one of them or none.
 
-        Raises ``UserError``: ``unknown-adapter``, ``named-twice``, ``not-active``, ``same-parameters``.
+        ``train`` names the one; without it a single active adapter is trained, and none of several. ``train=False``
+        freezes them all. Raises ``UserError``: ``unknown-adapter``, ``named-twice``, ``not-active``,
+        ``same-parameters``.
         """
+        if train is None:
+            train = len(names) == 1 and names[0]
         for name in (*names, *([train] if train else [])):
             self._refuse_unknown(name)
         if len(set(names)) < len(names):
@@ -106,7 +113,7 @@ class Adapters:
         for name in names:
             self._all[name].insert()  # type: ignore[attr-defined]
             self.active = (*self.active, name)
-        self.train = train
+        self.train = train or None
         for name in self._all:
             _require_gradients(self._parameters(name), False)
         _require_gradients(self.trained_parameters(), True)
@@ -118,11 +125,11 @@ class Adapters:
     def use(self, *names: str) -> Iterator[None]:
         """Within it exactly ``names`` are active and frozen; afterwards all is as it was."""
         before, train = self.active, self.train
-        self.set(*names)
+        self.set(*names, train=False)
         try:
             yield
         finally:
-            self.set(*before, train=train)
+            self.set(*before, train=train or False)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Those of the adapter that is trained: what an optimizer is given."""
@@ -140,7 +147,7 @@ class Adapters:
         """Forget ``name``; the others stay as they are."""
         self._refuse_unknown(name)
         rest = [other for other in self.active if other != name]
-        self.set(*rest, train=None if self.train == name else self.train)
+        self.set(*rest, train=self.train if self.train in rest else False)
         del self._all[name]
 
     def merge(self, name: str) -> nn.Module:
@@ -158,7 +165,7 @@ class Adapters:
                 hint="Save them and take them out with `remove` first.",
                 code="cannot-merge",
             )
-        self.set(name)
+        self.set(name, train=False)
         merged = self._all[name].merge()
         self._all, self.active = {}, ()
         return merged
@@ -179,10 +186,10 @@ class Adapters:
             _refuse_lasting(attached, self.model, modules)
         except UserError:
             _put_back(self.model, modules)
-            self.set(*before, train=trained)
+            self.set(*before, train=trained or False)
             raise
         self._all[name] = attached
-        self.set(name, train=name if train else None)
+        self.set(name, train=train and name)
         return attached
 
     def _clear(self) -> None:

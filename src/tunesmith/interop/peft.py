@@ -66,7 +66,7 @@ def load_adapter(model: nn.Module, folder: Path) -> AttachedLora:
     """
     config, tensors = read_adapter(folder)
     tensors = _without_base(model, tensors, _whole(config, tensors, model))
-    attached = lora_config(config, tensors, where=str(folder), model=model).attach(model)
+    attached = lora_config(config, tensors, where=str(folder), model=model).attach_stored(model)
     attached.receive(tensors, str(folder))
     return attached
 

@@ -37,11 +37,19 @@ def load_prompt(model: nn.Module, folder: Path) -> AttachedVectors:
     """
     config, tensors = read_adapter(folder)
     kind = KINDS.get(str(config.get("peft_type")))
-    if kind is None or config.get("num_transformer_submodules", 1) not in (None, 1):
+    if kind is None:
         raise UserError(
             f"{folder} holds no prompt of a kind that is known here",
-            got=f"{config.get('peft_type')} for {config.get('num_transformer_submodules', 1)} stacks of layers",
+            got=config.get("peft_type"),
             allowed=sorted(KINDS),
+            code="unsupported-adapter",
+        )
+    if config.get("num_transformer_submodules") not in (None, 1):
+        raise UserError(
+            f"the prompt in {folder} was made for an encoder-decoder, which virtual tokens are not made for here",
+            got=f"vectors for {config['num_transformer_submodules']} stacks of layers",
+            allowed="prompts of models with one stack: decoders and encoders",
+            hint="For an encoder-decoder train a `lora`.",
             code="unsupported-adapter",
         )
     rows = len(tensors.get(STORED, ()))

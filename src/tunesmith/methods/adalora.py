@@ -26,12 +26,13 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from tunesmith.contracts.method import Group, Moment
+from tunesmith.errors import UserError
 from tunesmith.methods.adalora_folder import PEFT_OPTIONS, adapted, as_json, from_json, packed, stored, unpacked
 from tunesmith.methods.adalora_layer import MATRICES, SvdLinear
-from tunesmith.methods.adalora_ranks import MEAN, SPREAD, Budget, Importance, best, off_orthonormal
+from tunesmith.methods.adalora_ranks import MEAN, SPREAD, Budget, Importance, best, off_orthonormal, updates
 from tunesmith.methods.attachment import AttachedLayers, InPlace, base_name, task_type
 from tunesmith.methods.folder import read_adapter, write_adapter
-from tunesmith.methods.insert import insert, refuse_adapted
+from tunesmith.methods.insert import insert, refuse_adapted, refuse_rank
 from tunesmith.models.layers import resolve_targets, shortest_endings
 from tunesmith.recipe.base import PartConfig
 from tunesmith.recipe.load import validated
@@ -92,6 +93,18 @@ class Adalora(PartConfig):
         """The factor ``s`` of the update; with PEFT's 1e-5, so that a folder means the same to both."""
         return self.alpha / (self.initial_rank + 1e-5)
 
+    def check_steps(self, steps: int) -> None:
+        """A ``UserError`` (``no-pruning``) where ``t_init`` and ``t_final``, in updates, fill a run of ``steps``."""
+        before, after = (updates(length, steps) for length in (self.t_init, self.t_final))
+        if max(self.t_init, self.t_final) >= 1 and before + after >= steps:
+            raise UserError(
+                "method.t_init and method.t_final leave no update for pruning",
+                got=f"{before} and {after} of {steps} updates",
+                allowed=f"together fewer than {steps}",
+                hint="Lower them, give shares of the run below 1, or train longer.",
+                code="no-pruning",
+            )
+
     @classmethod
     def stored(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         """The method that wrote ``config`` into ``folder``; which layers it adapted is read from the tensors."""
@@ -101,10 +114,13 @@ class Adalora(PartConfig):
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedAdalora:
         """Freeze ``model`` and adapt its target layers; ``P`` and ``Q`` are drawn from torch's global generator.
 
-        Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``already-attached``, ``tied-target``.
+        Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``already-attached``, ``tied-target``,
+        ``rank-too-large``.
         """
         refuse_adapted(model)
         paths = resolve_targets(model, self.targets)
+        ranks = dict.fromkeys(paths, self.initial_rank)
+        refuse_rank(model, ranks, hint="Lower method.rank, which is 1.5 times method.target_rank unless it is given.")
         endings = shortest_endings(model, paths)
         layers = insert(model, paths, lambda base: SvdLinear(base, self))
         return AttachedAdalora(model, self, layers, heads=heads, endings=endings)

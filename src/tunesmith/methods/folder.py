@@ -19,6 +19,8 @@ from tunesmith.files import write_bytes, write_json
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """What PEFT puts before the path of a module."""
+HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
+"""PEFT's tasks whose head it looks for in the folder."""
 
 
 def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -30,7 +32,9 @@ def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous() for name, tensor in tensors.items()
     }
     write_bytes(folder / WEIGHTS, save(stored, metadata={"format": "pt"}))
-    write_json(folder / CONFIG, dict(config))
+    # a folder without the head would not be read as one of these
+    headless = config.get("task_type") in HEADED and not config.get("modules_to_save")
+    write_json(folder / CONFIG, {**config, "task_type": None} if headless else dict(config))
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

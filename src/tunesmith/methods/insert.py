@@ -72,6 +72,22 @@ def refuse_adapted(model: nn.Module) -> None:
         )
 
 
+def refuse_rank(model: nn.Module, ranks: Mapping[str, int], *, hint: str) -> None:
+    """A ``UserError`` (``rank-too-large``) where ``ranks``, by path, are higher than the rank the weight can have."""
+    bases = {path: view(model.get_submodule(path)) for path in ranks}
+    most = {path: min(base.in_features, base.out_features) for path, base in bases.items()}
+    wrong = [path for path, rank in ranks.items() if rank > most[path]]
+    if wrong:
+        path = min(wrong, key=most.__getitem__)
+        raise UserError(
+            f"the rank is higher than that of the weight of {path} ({len(wrong)} of {len(ranks)} layers)",
+            got=ranks[path],
+            allowed=f"1 to {most[path]}",
+            hint=hint,
+            code="rank-too-large",
+        )
+
+
 def insert(model: nn.Module, paths: Iterable[str], make: Callable[[nn.Module], Layer]) -> dict[str, Layer]:
     """Freeze all of ``model`` and replace the linear at each path by ``make(linear)``.
 

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 from torch import nn
 
-from tunesmith.methods.insert import insert, refuse_adapted
+from tunesmith.methods.insert import insert, refuse_adapted, refuse_rank
 from tunesmith.methods.lora_attached import AttachedLora
 from tunesmith.methods.lora_choice import check_patterns, in_layers, matched, resolve_modules
 from tunesmith.methods.lora_dora import DoraLinear
@@ -92,10 +92,13 @@ class Lora(PartConfig):
         ``unknown-layer``, ``unknown-pattern``, ``unknown-module``, ``saved-and-adapted``, ``tied-module``,
         ``rank-too-large``, ``already-quantized``.
         """
-        refuse_adapted(model)
-        paths = in_layers(resolve_targets(model, self.targets), self.layers)
-        check_patterns(self.rank_pattern, paths, "rank_pattern")
-        check_patterns(self.alpha_pattern, paths, "alpha_pattern")
+        ranks = {path: self.at(path).rank for path in self._paths(model)}
+        refuse_rank(model, ranks, hint="Lower method.rank, or give such layers less by method.rank_pattern.")
+        return self.attach_stored(model, heads=heads)
+
+    def attach_stored(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedLora:
+        """The same for an adapter that exists already: of any rank."""
+        paths = self._paths(model)
         kept = resolve_modules(model, self.modules_to_save, heads, paths)
         configs = {id(model.get_submodule(path)): self.at(path) for path in paths}
         for path in paths:
@@ -104,3 +107,11 @@ class Lora(PartConfig):
         layer = DoraLinear if self.dora else LoraLinear
         layers = insert(model, paths, lambda base: layer(base, configs[id(base)]))
         return AttachedLora(model, self, layers, kept=kept, endings=endings)
+
+    def _paths(self, model: nn.Module) -> list[str]:
+        """Paths of the adapted layers, which the patterns fit."""
+        refuse_adapted(model)
+        paths = in_layers(resolve_targets(model, self.targets), self.layers)
+        check_patterns(self.rank_pattern, paths, "rank_pattern")
+        check_patterns(self.alpha_pattern, paths, "alpha_pattern")
+        return paths

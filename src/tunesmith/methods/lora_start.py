@@ -77,16 +77,7 @@ def principal(weight: torch.Tensor, rank: int, scaling: float, *, fast: bool) ->
 
 
 def check_start(path: str, base_layer: nn.Module, config: Lora) -> None:
-    """``UserError`` where the start does not fit: ``rank-too-large``, ``odd-rank``, ``already-quantized``."""
-    base = view(base_layer)
-    smaller = min(base.in_features, base.out_features)
-    if config.init in ("pissa", "pissa-fast", "loftq") and config.rank > smaller:
-        raise UserError(
-            f"{config.init} takes singular vectors of {path}, which has fewer than rank of them",
-            got=config.rank,
-            allowed=f"1 to {smaller}",
-            code="rank-too-large",
-        )
+    """``UserError`` where the start does not fit: ``odd-rank``, ``already-quantized``."""
     if config.init == "orthogonal" and config.rank % 2:
         raise UserError(
             "init: orthogonal splits the rank into two halves", got=config.rank, allowed="even ranks", code="odd-rank"

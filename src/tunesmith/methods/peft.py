@@ -6,6 +6,8 @@ folder, PEFT's merge. It is the way to methods that are not written here; the on
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,10 +92,11 @@ class AttachedPeft(Attachment):
     """A PEFT adapter on a model; ``wrapper`` is PEFT's own, around the same modules."""
 
     def __init__(self, model: nn.Module, config: Any, heads: Sequence[str]) -> None:
-        from peft import get_peft_model
-
         self.model, self.heads = model, list(heads)
-        self.wrapper: Any = get_peft_model(model, config, autocast_adapter_dtype=False)
+        with _quietly():
+            from peft import get_peft_model
+
+            self.wrapper: Any = get_peft_model(model, config, autocast_adapter_dtype=False)
         starts = getattr(config, "init_weights", getattr(config, "init_lora_weights", False))
         self.identity = starts is True and str(config.peft_type.value) not in INEXACT
         self.in_place = InPlace.of_modules(model, heads)
@@ -152,9 +155,24 @@ class AttachedPeft(Attachment):
         return found
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what PEFT's imports say of kernels and names that nobody here uses; afterwards all is told as before."""
+    kernels = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    before = kernels.disabled
+    kernels.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        kernels.disabled = before
+
+
 def _config_class(kind: str) -> Any:
     try:
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+        with _quietly():
+            from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
     except ImportError:
         raise UserError(
             f"the method peft:{kind} needs the PEFT library",

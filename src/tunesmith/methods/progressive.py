@@ -8,7 +8,7 @@ proven like any run; ``stages`` in a recipe writes the same out by hand, with an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 from torch import nn
@@ -23,7 +23,8 @@ class Phase(Config):
     """One phase: what is trained, how fast, for how long."""
 
     train: str = "all"
-    """`head`, `all`, or `top-N` (the last N blocks and the head)."""
+    """`head`, `all`, or `top-N` (the last N blocks and the head). Where a language model's head shares its weight with
+    the embeddings, it cannot be trained alone: there `head` is `top-1`, and the run says so."""
     learning_rate: Annotated[float, Field(gt=0.0)]
     """Peak learning rate of the phase."""
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -58,6 +59,18 @@ class Progressive(PartConfig):
             hint="`tunesmith train` runs it; in a loop of your own attach `freeze`, then `full`.",
             code="programme",
         )
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether a phase is `head`."""
+        return any(phase.train == "head" for phase in self.phases)
+
+    def on_tied_head(self) -> Self:
+        """The same where the head cannot be trained alone, because it is the embeddings: `top-1` instead of `head`."""
+        phases = [
+            phase.model_copy(update={"train": "top-1"}) if phase.train == "head" else phase for phase in self.phases
+        ]
+        return self.model_copy(update={"phases": phases})
 
     def stages(self, train: TrainConfig) -> list[dict[str, Any]]:
         """The phases as stages of a recipe whose training is ``train``."""

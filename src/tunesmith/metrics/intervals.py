@@ -4,7 +4,8 @@ Units (sequences, prompts) are drawn with replacement; the interval holds the mi
 ratio of sums, such as nats per token, redraws whole sequences, because the tokens of one sequence are not independent.
 
 Traps: with fewer than about 20 units the interval is too narrow, and with all values equal (every answer right) it has
-no width at all: it speaks of the rows at hand, not of rows never seen.
+no width at all: it speaks of the rows at hand, not of rows never seen. Redrawing one unit tells nothing: its interval
+is the whole line.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ _DRAWS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic of ``n`` units with the bounds of its 95% interval."""
+    """A statistic of ``n`` units with the bounds of its 95% interval (infinite where one unit tells nothing)."""
 
     value: float
     low: float
     high: float
     n: int
 
-    def as_dict(self) -> dict[str, float | int]:
-        """``{value, low, high, n}``, as results files hold it."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, float | int | None]:
+        """``{value, low, high, n}``, as results files hold it: None for what is infinite, which JSON does not have."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
     def mapped(self, function: Callable[[float], float]) -> Estimate:
         """The estimate of an increasing ``function`` of the statistic (percentiles go with it)."""
@@ -70,6 +71,8 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int 
     top, bottom = top[bottom != 0], bottom[bottom != 0]
     if len(top) == 0:
         raise ValueError("an interval needs at least one unit")
+    if len(top) == 1:
+        return Estimate(_ratio(top, bottom), -math.inf, math.inf, 1)
     tail = 50 * (1 - level)
     low, high = np.percentile(_resampled(top, bottom, seed), [tail, 100 - tail])
     return Estimate(_ratio(top, bottom), float(low), float(high), len(top))
@@ -124,6 +127,9 @@ def resampled(
         raise ValueError("an interval needs at least one unit")
     rng = np.random.default_rng(seed)
     found = taken(np.arange(units))
+    if units == 1:
+        alone = {name: value for name, value in found.items() if math.isfinite(value)}
+        return {name: Estimate(value, -math.inf, math.inf, 1) for name, value in alone.items()}
     draws = [taken(rng.integers(0, units, size=units)) for _ in range(RESAMPLES)]
     tail = 50 * (1 - level)
     estimates = {}

@@ -13,12 +13,17 @@ from tunesmith.recipe.reference import group_of
 from tunesmith.recipe.yaml12 import write_yaml
 
 
-def commented(model: type[BaseModel], chosen: Mapping[str, Any]) -> str:
-    """YAML text of ``model``: options in ``chosen`` (by dotted path) carry values, all others are commented out."""
-    return "\n".join(_lines(model, dict(chosen), "", 0)).strip() + "\n"
+def commented(model: type[BaseModel], chosen: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> str:
+    """YAML text of ``model``: options in ``chosen`` (by dotted path) carry values, all others are commented out.
+
+    ``reasons`` (by dotted path) say why a value was chosen; they stand between its help and the value.
+    """
+    return "\n".join(_lines(model, chosen, reasons or {}, "", 0)).strip() + "\n"
 
 
-def _lines(model: type[BaseModel], chosen: Mapping[str, Any], prefix: str, depth: int) -> Iterator[str]:
+def _lines(
+    model: type[BaseModel], chosen: Mapping[str, Any], reasons: Mapping[str, str], prefix: str, depth: int
+) -> Iterator[str]:
     indent = "  " * depth
     for name, field in model.model_fields.items():
         path = prefix + name
@@ -28,11 +33,12 @@ def _lines(model: type[BaseModel], chosen: Mapping[str, Any], prefix: str, depth
             yield ""
             yield from _comment(inspect.getdoc(group) or "", indent)
             yield f"{indent}{'' if live else '# '}{name}:"
-            yield from _lines(group, chosen, path + ".", depth + 1)
+            yield from _lines(group, chosen, reasons, path + ".", depth + 1)
             continue
         if depth == 0:
             yield ""
         yield from _comment(field.description or "", indent)
+        yield from _comment(reasons.get(path, ""), indent)
         value = chosen.get(path, _plain(field.get_default(call_default_factory=True)))
         entry = write_yaml({name: value}).splitlines()
         yield from (f"{indent}{'' if path in chosen else '# '}{line}" for line in entry)

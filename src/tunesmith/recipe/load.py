@@ -119,7 +119,10 @@ def _with(values: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def _sources(value: Any, folder: Path) -> Any:
     def moved(item: Any) -> Any:
-        return _with(item, path=_path(item.get("path"), folder, DATA_SUFFIXES)) if isinstance(item, dict) else item
+        source = {"path": item} if isinstance(item, str) else item
+        if not isinstance(source, dict):
+            return item
+        return _with(source, path=_path(source.get("path"), folder, DATA_SUFFIXES))
 
     return [moved(item) for item in value] if isinstance(value, list) else value
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
-from tunesmith.recipe.problems import as_user_error
+from tunesmith.recipe.load import validated
 from tunesmith.recipe.schema import Part
 from tunesmith.registry import Table
 
@@ -17,9 +15,4 @@ def build(table: Table, part: Part) -> Any:
     ``name: "peft:VERA"`` is the part ``peft`` with ``kind: VERA``.
     """
     name, _, variant = part.name.partition(":")
-    kind = table.load(name)
-    fields = part.fields | ({"kind": variant} if variant else {})
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        raise as_user_error(error, kind, table.kind) from error
+    return validated(table.load(name), part.fields | ({"kind": variant} if variant else {}), table.kind)

@@ -83,6 +83,8 @@ def _problem(details: Any, model: type[BaseModel], where: str) -> Problem:
         return Problem(
             path, f"unknown option {name}", allowed=sorted(owner.model_fields), hint=hint, code="unknown-key"
         )
+    if kind == "too_long" and context.get("max_length") == 0:
+        return Problem(path, f"{name} is not available yet", repr(given), "nothing", "Leave it out.", "not-available")
     if kind == "missing":
         return Problem(path, f"{name} is missing", code="missing-value")
     if kind in ("literal_error", "enum"):

@@ -52,7 +52,7 @@ class ModelConfig(Config):
 
 
 class SourceConfig(Config):
-    """One place rows come from."""
+    """One place rows come from; `rows.jsonl` alone is short for `{path: rows.jsonl}`."""
 
     path: str
     """A jsonl, json, csv, tsv, parquet or txt file, a folder of them, or a hub id."""
@@ -64,6 +64,11 @@ class SourceConfig(Config):
     """Split of a hub data set, or of a json file that holds several, such as `train`."""
     columns: dict[str, str] = {}
     """Names of columns where they differ from the format's: `{prompt: question, completion: reply}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
 
 class DataConfig(Config):

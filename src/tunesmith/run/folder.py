@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ class Run:
     def open(cls, path: str | Path) -> Run:
         """A finished or unfinished run; a ``UserError`` where ``path`` is none."""
         folder = Path(path)
+        if never_began(folder):
+            raise UserError(
+                f"{path} is a run without a result: it was refused or stopped before its first update",
+                hint="`tunesmith train RECIPE` starts it again and says why.",
+                code="no-result",
+            )
         if not (folder / "recipe.yaml").is_file():
             raise UserError(
                 f"{path} is not a run folder",
@@ -83,8 +90,9 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether anything of it is worth keeping: a checkpoint or a result."""
-        return any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints", "stages"))
+        """Whether anything of it, or of one of its stages, is worth keeping: a checkpoint or a result."""
+        kept = any((self.folder / name).is_dir() for name in (*ARTIFACTS, "checkpoints"))
+        return kept or any(Run(stage).begun for stage in (self.folder / "stages").glob("*-*"))
 
     @property
     def finished(self) -> bool:
@@ -115,6 +123,7 @@ class Run:
         """Forget a start that left nothing worth keeping."""
         for name in ("recipe.yaml", ASKED, "events.jsonl", "proof.json"):
             (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "stages", ignore_errors=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -158,7 +167,8 @@ class Run:
             raise UserError(
                 "the recipe is not the one this run was started with",
                 got=f"other values for {', '.join(changed)}",
-                hint=f"Go on with it as it was by `tunesmith train {self.folder} --resume`, or choose another --out.",
+                hint=f"Go on with it as it was by `tunesmith train {self.folder} --resume`, or choose another --out; "
+                f"there, model.start={self.folder} trains on from its result.",
                 code="recipe-changed",
             )
         return resolved
@@ -173,11 +183,16 @@ class Run:
         """The tuned model, loaded when first used: ``run.model.generate("...")``."""
         from tunesmith.run.use import Tuned, joined_rows, open_run
 
-        return Tuned(open_run(self), raw=joined_rows(self))
+        return Tuned(open_run(self), raw=joined_rows(self.last_stage))
 
     def summary(self) -> dict[str, Any]:
         """What `tunesmith train --json` prints."""
         return self.read("report.json")
+
+
+def never_began(folder: Path) -> bool:
+    """Whether ``folder`` was left by a run that was refused before its recipe was resolved."""
+    return not (folder / "recipe.yaml").is_file() and (folder / "events.jsonl").is_file()
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any], where: str = "") -> list[str]:

@@ -77,7 +77,7 @@ def asked_of(path: str) -> list[dict[str, Any]]:
 
 def _record(task: TaskHead, asked: Asked) -> Record:
     """A row with labels that stand for those that are not known."""
-    record = _texts(asked)
+    record = texts_of(asked)
     words = [match.span() for match in re.finditer(r"\S+", record.text or "")]
     if task.problem == "tokens":
         return replace(record, labels=(task.labels[0],) * len(words), spans=tuple(words))
@@ -93,7 +93,8 @@ def _record(task: TaskHead, asked: Asked) -> Record:
     return replace(record, labels={"class": task.labels[:1], "classes": (), "number": ("0",)}[task.problem])
 
 
-def _texts(asked: Asked) -> Record:
+def texts_of(asked: Asked) -> Record:
+    """The text, and what stands beside it, of one thing asked; columns that are neither (a label) are left out."""
     if isinstance(asked, str):
         return Record(text=asked)
     if isinstance(asked, tuple):

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.errors import UserError
+from tunesmith.events import Event, Sink, silent
 from tunesmith.methods import TABLE as METHODS
+from tunesmith.models.load import ties_head
+from tunesmith.objectives import TABLE as OBJECTIVES
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
 from tunesmith.recipe.parts import build
@@ -14,10 +17,17 @@ from tunesmith.run.resolve import parts
 
 MERGED = ("model", "data", "train", "evaluate")
 """Parts of which a stage may name some options only; ``method`` and ``objective`` are replaced whole."""
+TIED = (
+    "the head of this model shares its weight with the embeddings and cannot be trained alone: "
+    "the phase `head` trains the last block instead (`top-1`)"
+)
 
 
-def expanded(recipe: Recipe) -> Recipe:
-    """``recipe`` with a method that is a programme (``progressive``) written out as stages."""
+def expanded(recipe: Recipe, *, emit: Sink = silent) -> Recipe:
+    """``recipe`` with a method that is a programme (``progressive``) written out as stages.
+
+    Where the model's head cannot be trained alone, ``emit`` is told what is trained instead.
+    """
     if not hasattr(METHODS.load(recipe.method.name.partition(":")[0]), "stages"):
         return recipe
     if recipe.stages:
@@ -28,8 +38,16 @@ def expanded(recipe: Recipe) -> Recipe:
             code="cannot-combine",
         )
     programme = build(METHODS, recipe.method)
+    if programme.trains_head_alone and _tied(recipe):
+        programme = programme.on_tied_head()
+        emit(Event("note", 0, {"text": TIED}))
     values = recipe.model_dump() | {"method": {"name": "full"}, "stages": programme.stages(recipe.train)}
     return validated(Recipe, values, "method")
+
+
+def _tied(recipe: Recipe) -> bool:
+    """Whether ``recipe`` trains a language model whose head is its embeddings."""
+    return build(OBJECTIVES, recipe.objective).head() is None and ties_head(recipe.model.base)
 
 
 def stage_recipes(recipe: Recipe) -> list[Recipe]:

@@ -27,7 +27,7 @@ def check(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> list[Outcome]:
 
     Each stage of a recipe is proven on the base, its outcomes named ``<stage>/<proof>``.
     """
-    staged = expanded(recipe)
+    staged = expanded(recipe, emit=fan_out(*sinks))
     if not staged.stages:
         return _check_one(recipe, sinks)
     return [

@@ -55,6 +55,12 @@ def parts(recipe: Recipe) -> Parts:
     return built
 
 
+def check_steps(method: Any, steps: int | None) -> None:
+    """Let a method that plans by the run's length (``check_steps``) refuse one of ``steps`` updates, where known."""
+    if steps is not None and hasattr(method, "check_steps"):
+        method.check_steps(steps)
+
+
 def _watched(objective: Objective) -> tuple[str, ...]:
     """What early stopping can watch."""
     task = objective.head()

@@ -214,5 +214,6 @@ def _check_length(model: Any, recipe: Recipe) -> None:
             "data.max_tokens is longer than the positions that the model has (and the method leaves)",
             got=recipe.data.max_tokens,
             allowed=f"at most {limit} for {recipe.model.base}",
+            hint=f"Set data.max_tokens={limit}.",
             code="too-long-for-model",
         )

@@ -40,7 +40,8 @@ def train(
     A failed proof raises ``GateFailed``, bad input ``UserError``, and Ctrl-C outside the updates ``Interrupted``;
     Ctrl-C during an update ends the run after it, saved.
     """
-    staged = expanded(recipe)
+    emit = fan_out(*sinks)
+    staged = expanded(recipe, emit=emit)
     if not staged.stages:
         return train_one(recipe, out=out, resume=resume, sinks=sinks, switch_proofs_off=switch_proofs_off)
     recipes = stage_recipes(staged)
@@ -48,7 +49,6 @@ def train(
     if resume:
         run.same_recipe(recipe)
     run.write_recipe(recipe, asked=recipe)
-    emit = fan_out(*sinks)
     done: list[Run] = []
     for number, stage in enumerate(recipes):
         emit(Event("phase", 0, {"text": f"stage {number + 1} of {len(recipes)}: {stage.name}"}))

@@ -22,12 +22,12 @@ from tunesmith.evaluation.labels import LabelReport
 from tunesmith.evaluation.loss import LossReport, evaluate_loss
 from tunesmith.evaluation.suite import Suite, Task, load_suite, run_suite
 from tunesmith.objectives.sft import Sft
-from tunesmith.run.folder import Run
-from tunesmith.run.judge import generator
+from tunesmith.run.folder import Run, never_began
+from tunesmith.run.judge import Exam, examine, generator
 from tunesmith.run.judge import measure as measure_rows
-from tunesmith.run.rows import generated_rows
+from tunesmith.run.rows import generated_rows, prepare_with, prompts_of
 from tunesmith.run.session import Session
-from tunesmith.run.use import open_any
+from tunesmith.run.use import open_any, open_run
 
 EMBEDDED_SUITE = "embedded"
 EMBEDDED_ROWS = 280
@@ -35,14 +35,43 @@ EMBEDDED_SEED = 7
 Rows = Sequence[Mapping[str, Any]]
 
 
-def evaluate(run_or_model: Run | str | Path, *, suite: str | Path) -> dict[str, Any]:
+def evaluate(run_or_model: Run | str | Path, *, suite: str | Path | None = None) -> dict[str, Any]:
     """Metrics of a run or a base model on a suite file (``embedded``: the held-out tasks of Seedling's world).
 
-    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, passed, failed, answers: {task: rows}}``.
+    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, passed, failed, answers: {task: rows}}``. Without
+    ``suite`` a run is measured on its own held-out rows, as at its end, and ``suite`` is None.
     """
-    tasks = tasks_of(suite)
     name = run_or_model.folder if isinstance(run_or_model, Run) else run_or_model
+    if suite is None:
+        return {"model": str(name), **held_out(name)}
+    tasks = tasks_of(suite)
     return {"model": str(name), **measure(open_any(name), tasks)}
+
+
+def held_out(run: str | Path) -> dict[str, Any]:
+    """What the result of ``run`` makes of the rows it held out: the metrics of its ``eval/after.json``."""
+    if not (Path(run) / "recipe.yaml").is_file() and not never_began(Path(run)):
+        raise UserError(
+            f"{run} is no run, so it has no held-out rows to be measured on",
+            hint=f"Name a suite: --suite FILE, or --suite {EMBEDDED_SUITE} for the shipped one.",
+            code="missing-suite",
+        )
+    session = open_run(run)
+    prepared = prepare_with(session.recipe, session.encoder)
+    validation = list(prepared.validation)
+    prompts = prompts_of(session, prepared)
+    if not validation:
+        raise UserError(f"{run} held no rows out", hint="Name a suite with --suite.", code="missing-suite")
+    spans = session.task is not None and session.task.problem == "span"
+    records = prepared.records({example.row for example in validation}) if spans else {}
+    marks = examine(session, Exam(validation, prompts, [], records)).as_dict()
+    return {
+        "suite": None,
+        "metrics": marks["task"],
+        "passed": True,
+        "failed": [],
+        "answers": {"held-out": marks["answers"]} if marks["answers"] else {},
+    }
 
 
 def tasks_of(suite: str | Path) -> Suite:

@@ -19,7 +19,7 @@ from tunesmith.engine import checkpoint, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Job, fit, save_best
 from tunesmith.engine.schedules import schedule
-from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after
+from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after, read
 from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
@@ -33,10 +33,11 @@ from tunesmith.run import suites
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import Exam, Marks, compared, examine, measure, retention_examples, retention_files
-from tunesmith.run.resolve import parts, settled
+from tunesmith.run.resolve import check_steps, parts, settled
 from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
 from tunesmith.run.stopping import stoppable
+from tunesmith.run.warnings import warnings
 
 
 @dataclass
@@ -77,7 +78,7 @@ def train_one(
     switch_proofs_off: bool = False,
 ) -> Run:
     """Train ``recipe``, which has no stages, into a run folder; raises as ``run.stages.train`` does."""
-    parts(recipe)
+    check_steps(parts(recipe).method, recipe.train.steps)
     for suite in recipe.evaluate.suites:
         suites.tasks_of(suite)
     retention_files(recipe)
@@ -121,6 +122,7 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
     session = open_session(recipe, language, emit=emit)
     session.recipe = settled(session.recipe, "train", steps=_steps(session.recipe, _feed(session.recipe, prepared)))
+    check_steps(session.parts.method, session.recipe.train.steps)
     if workers.first:
         run.write_recipe(session.recipe, asked=asked)
         run.write("environment.json", environment())
@@ -275,11 +277,18 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
         "by_source": after["by_source"],
         "changes": changes,
         "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
+        "warnings": warnings(changes, _losses(stage.run), stage.session.recipe.train),
     }
     if stage.session.recipe.evaluate.suites:
         report["suites"] = _suites(stage)
     stage.run.write("report.json", report)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
+
+
+def _losses(run: Run) -> list[float]:
+    """The loss of every update, as far as it was a number."""
+    losses = (event.get("loss") for event in read(run.events) if event["kind"] == "step")
+    return [loss for loss in losses if loss is not None]
 
 
 def _suites(stage: Stage) -> list[dict[str, Any]]:

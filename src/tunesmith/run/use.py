@@ -16,12 +16,13 @@ from tunesmith.data.choose import no_template
 from tunesmith.data.ledger import JOINED
 from tunesmith.errors import GateFailed, UserError, did_you_mean
 from tunesmith.evaluation.comparison import Comparison
-from tunesmith.files import whole_folder
+from tunesmith.files import whole_folder, write_text
 from tunesmith.interop.folders import stored_method
+from tunesmith.methods.given import given
 from tunesmith.models.quantized.model import dequantize_model
-from tunesmith.models.task_head import has_task_head, own_scores
+from tunesmith.models.task_head import has_task_head, new_heads, own_scores
 from tunesmith.recipe import Part, Recipe
-from tunesmith.run.folder import Run
+from tunesmith.run.folder import Run, never_began
 from tunesmith.run.judge import Marks, compared, generator
 from tunesmith.run.resolve import settled
 from tunesmith.run.session import Language, Session, load_base, open_session
@@ -30,6 +31,12 @@ MERGE_BOUND = 1e-4
 """Largest logit difference of a merged model, relative to the largest logit, in float32 (rounding of one addition)."""
 SAVED_BOUND = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 """The same for the written model, whose weights are rounded to the base's stored format."""
+JOINED_MARK = "ASKED_AS_TEXT.txt"
+JOINED_WORDS = (
+    "This model was trained on prompts and completions joined as they are, without a chat template, and has none: give "
+    "it a text and it goes on. `tunesmith chat` asks it so because of this file.\n"
+)
+"""What a merged folder says of itself where the base's template would ask it otherwise than it was trained."""
 
 
 def open_run(run: Run | str | Path, *, dtype: str | None = None, template: str | None = None) -> Session:
@@ -56,7 +63,7 @@ def _self_contained(recipe: Recipe, artifact: Path) -> Recipe:
 
 def open_any(name: str | Path, *, template: str | None = None) -> Session:
     """A run folder, or a base model (folder, hub id, ``embedded``) as it is; ``template`` as in ``data.template``."""
-    if _is_run(name):
+    if _is_run(name) or never_began(Path(name)):
         return open_run(name, template=template)
     if "/" in str(name) and Path(name).parent.is_dir() and not Path(name).exists():
         raise UserError(
@@ -77,6 +84,13 @@ def joined_rows(run: Run) -> bool:
     return bool(ledger.get("notes", {}).get(JOINED, 0) * 2 > ledger.get("rows", 0))
 
 
+def _asked_raw(folder: Path) -> bool:
+    """Whether a run, or a model merged from one, learned from rows without a chat template."""
+    if _is_run(folder):
+        return joined_rows(Run.open(folder).last_stage)
+    return (folder / JOINED_MARK).is_file()
+
+
 def _is_run(name: str | Path) -> bool:
     return (Path(name) / "recipe.yaml").is_file()
 
@@ -89,11 +103,19 @@ def load(run: Run | str | Path) -> nn.Module:
     return model
 
 
-def attach(model: nn.Module, method: Method) -> Attached:
-    """Put a method on any transformers model, for a training loop of your own."""
+def attach(model: nn.Module, method: Method | str, *, heads: Sequence[str] | None = None) -> Attached:
+    """Put a method, or the one of that name, on any transformers model, for a training loop of your own.
+
+    ``heads`` are paths of modules that are trained and stored whole beside it. Without it they are the task head of a
+    classifier, a token classifier or an answer finder: what stands outside its body; ``heads=()`` leaves that frozen.
+    Raises ``UserError``: ``not-a-method``, and what the method raises.
+    """
+    chosen = given(method)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return method.attach(model)
+    if heads is None:
+        heads = new_heads(model, set()) if has_task_head(model) else ()
+    return chosen.attach(model, heads=heads)
 
 
 @dataclass(frozen=True)
@@ -175,7 +197,7 @@ class Chat:
 def chat(run: Run | str | Path, *, system: str | None = None, template: str | None = None) -> Chat:
     """Open a conversation with a run, asked as its rows were, or with a base model; ``template`` as in the recipe."""
     name = run.folder if isinstance(run, Run) else run
-    raw = template is None and _is_run(name) and joined_rows(Run.open(name))
+    raw = template is None and _asked_raw(Path(name))
     return Chat(open_any(name, template=template), system=system, raw=raw)
 
 
@@ -199,8 +221,11 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         raise GateFailed(f"merged logits differ by {difference:.1e} (bound {MERGE_BOUND:.0e}); nothing was written")
     with whole_folder(folder) as temporary:
         plain.to(stored).save_pretrained(temporary)
-        session.tokenizer.chat_template = session.encoder.template
+        joined = joined_rows(run.last_stage)
+        session.tokenizer.chat_template = None if joined else session.encoder.template
         session.tokenizer.save_pretrained(temporary)
+        if joined:
+            write_text(temporary / JOINED_MARK, JOINED_WORDS)
     with torch.no_grad():
         again = load_base(run.recipe, language, base=str(folder)).model.float()
         saved = float((_outputs(again, ids) - adapted).abs().max() / adapted.abs().max())
@@ -217,6 +242,7 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         "saved_difference": saved,
         "saved_bound": SAVED_BOUND[dtype],
         "dtype": dtype,
+        **({"asked": "with text as it is, without a chat template"} if joined else {}),
     }
 
 
