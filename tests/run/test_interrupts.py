@@ -174,6 +174,11 @@ def test_from_python_it_is_a_keyboard_interrupt(
     assert (raised.value.folder, raised.value.begun) == (str(tmp_path / "run"), True)
 
 
+def _hears_signals() -> None:
+    """A shell that starts the tests in its background lets them, and their children, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("told", ["proof: mask", "the base: loss", "the tuned model: loss"])
 def test_a_real_signal(told: str, material: Material, tmp_path: Path) -> None:
@@ -183,7 +188,14 @@ def test_a_real_signal(told: str, material: Material, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tunesmith"]
     events = tmp_path / "run" / "events.jsonl"
     first = [*command, "train", str(recipe), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(first, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        first,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hears_signals,  # noqa: PLW1509 - no thread runs here
+    )
     while process.poll() is None and not (events.is_file() and told in events.read_text()):
         pass
     process.send_signal(signal.SIGINT)
