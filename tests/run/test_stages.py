@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_base import make_base, make_rows
 from tunesmith.errors import UserError
 from tunesmith.recipe import Recipe
-from tunesmith.run import Run
+from tunesmith.run import Run, programme
 from tunesmith.run.programme import expanded, stage_recipes
 from tunesmith.run.session import open_session
 from tunesmith.run.use import open_run
@@ -120,6 +120,21 @@ def test_a_staged_run_is_used_like_any_other(material: Material, tmp_path: Path)
     assert json.loads((run.folder / "report.json").read_text())["run"] == str(run.folder)
 
 
+@pytest.fixture
+def deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base says that it has twelve blocks, enough for the default phases."""
+    monkeypatch.setattr(programme, "depth", lambda _: 12)
+
+
+def test_more_blocks_than_there_are_is_refused_before_the_first_stage(material: Material, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        go(material.recipe(method={"name": "progressive"}, steps=2), tmp_path / "run")
+    assert caught.value.code == "not-enough-layers"
+    assert "top-1 to top-2" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("deep")
 def test_progressive_is_three_stages(material: Material) -> None:
     recipe = expanded(material.recipe(method={"name": "progressive"}, epochs=10))
     stages = stage_recipes(recipe)
@@ -150,6 +165,7 @@ def test_a_head_that_is_the_embeddings_is_trained_with_the_last_block(family: st
     assert any("embed" in name or "wte" in name for name in moved(after, weights(stages[1])))
 
 
+@pytest.mark.usefixtures("deep")
 def test_a_task_head_on_a_tied_base_is_trained_alone(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "gpt2")
     recipe = Recipe(

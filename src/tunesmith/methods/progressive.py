@@ -72,6 +72,20 @@ class Progressive(PartConfig):
         ]
         return self.model_copy(update={"phases": phases})
 
+    def check_depth(self, blocks: int) -> None:
+        """Raises ``UserError`` ``not-enough-layers`` where a phase trains more blocks than the model has."""
+        for phase in self.phases:
+            top = phase.train.removeprefix("top-")
+            if top.isdigit() and int(top) > blocks:
+                raise UserError(
+                    "a phase of method.phases trains more blocks than the model has",
+                    got=phase.train,
+                    allowed=f"top-1 to top-{blocks}, head, all",
+                    hint=f"For example method.phases='[{{train: top-1, learning_rate: {phase.learning_rate:g}}}, "
+                    "{train: all, learning_rate: 1e-5}]'.",
+                    code="not-enough-layers",
+                )
+
     def stages(self, train: TrainConfig) -> list[dict[str, Any]]:
         """The phases as stages of a recipe whose training is ``train``."""
         return [self._stage(number, phase, train) for number, phase in enumerate(self.phases)]

@@ -63,11 +63,20 @@ def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False)
 
 def ties_head(base: str) -> bool:
     """Whether the language model of ``base`` shares its output projection with its embeddings, as its config says."""
+    return bool(_text_config(base).tie_word_embeddings)
+
+
+def depth(base: str) -> int | None:
+    """How many blocks ``base`` has, as its config says; None where it does not say."""
+    found = getattr(_text_config(base), "num_hidden_layers", None)
+    return None if found is None else int(found)
+
+
+def _text_config(base: str) -> Any:
     from transformers import AutoConfig
 
     with _Told(base):
-        config = AutoConfig.from_pretrained(folder_of(base))
-    return bool(config.get_text_config().tie_word_embeddings)
+        return AutoConfig.from_pretrained(folder_of(base)).get_text_config()
 
 
 @dataclass(frozen=True)

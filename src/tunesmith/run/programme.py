@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, silent
 from tunesmith.methods import TABLE as METHODS
-from tunesmith.models.load import ties_head
+from tunesmith.models.load import depth, ties_head
 from tunesmith.objectives import TABLE as OBJECTIVES
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
@@ -38,6 +38,9 @@ def expanded(recipe: Recipe, *, emit: Sink = silent) -> Recipe:
             code="cannot-combine",
         )
     programme = build(METHODS, recipe.method)
+    blocks = depth(recipe.model.base)
+    if blocks is not None:
+        programme.check_depth(blocks)
     if programme.trains_head_alone and _tied(recipe):
         programme = programme.on_tied_head()
         emit(Event("note", 0, {"text": TIED}))
