@@ -22,6 +22,7 @@ from tunesmith.bench.candidates import chosen
 from tunesmith.bench.methods import Plan, compare_methods
 from tunesmith.files import write_json
 from tunesmith.recipe import Recipe
+from tunesmith.recipe.load import dump
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "methods.json"
@@ -105,9 +106,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--search", type=float, default=0.25)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--recipe", action="store_true", help="print the task's recipe and stop")
     parser.add_argument("--out", type=Path, default=Path("bench"))
     options = parser.parse_args()
     recipe, test = TASKS[options.task](Path(os.environ["TUNESMITH_TEST_DATA"]))
+    if options.recipe:
+        print(dump(recipe))
+        return
     names = [name for name in options.methods.split(",") if name]
     more = {"lora-qv": QUERY_VALUE} if options.task == "sst2" else {}
     plan = Plan(seeds=options.seeds, search_share=options.search, test=test)

@@ -25,6 +25,8 @@ from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import dump
 
 Say = Callable[[str], None]
+STOPPED = (130, -2)
+"""Exit codes of a run that Ctrl-C ended, by its own words or by the signal."""
 LAST_WORDS = 1500
 """Characters of a failed run's own words that are kept."""
 
@@ -52,6 +54,12 @@ class Done:
     after: dict[str, Any]
     error: str | None = None
 
+    @property
+    def why(self) -> str:
+        """What went wrong, in a line."""
+        lines = (self.error or "").splitlines() or [""]
+        return next((line for line in reversed(lines) if line.startswith("error:") or "Error" in line), lines[-1])
+
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int = 1, say: Say = lambda _: None) -> list[Done]:
     """Run every cell that is not yet done, ``jobs`` at a time, and return all results in the order of ``cells``.
@@ -68,7 +76,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, jobs: int = 1, say: Say = 
         say(f"[{number + 1}/{count}] {cell.title}")
         done = _run(cell, folder)
         if done.error:
-            say(f"[{number + 1}/{count}] {cell.title}: failed: {done.error.splitlines()[-1]}")
+            say(f"[{number + 1}/{count}] {cell.title}: {done.why}")
         return done
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -93,6 +101,8 @@ def _run(cell: Cell, folder: Path) -> Done:
         threads = str(cell.recipe.model.threads or 1)
         environment = os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode in STOPPED:
+            return Done(cell, {}, {}, error="stopped")
         if done.returncode != 0:
             return Done(cell, {}, {}, error=(done.stderr.strip() or f"exit code {done.returncode}")[-LAST_WORDS:])
         report = json.loads((scratch / "run" / "report.json").read_text(encoding="utf-8"))

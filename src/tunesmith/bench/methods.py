@@ -75,7 +75,7 @@ def compare_methods(
     if not whole:
         raise UserError(
             "full fine-tuning failed on this recipe, and everything is told relative to it",
-            got=(by_name.get(BASELINE) or done)[0].error,
+            got=(by_name.get(BASELINE) or done)[0].why,
             code="no-baseline",
         )
     rows = [_row(candidate, rate, by_name[candidate.name], whole) for candidate, rate in rates]
@@ -92,7 +92,8 @@ def _searched(
     done = run_cells(cells, folder, jobs=jobs, say=say)
     best: dict[str, tuple[float, float]] = {}
     for (candidate, rate), one in zip(tries, done, strict=True):
-        loss = float("inf") if one.error else float(one.report.get("validation_loss") or float("inf"))
+        found = None if one.error else one.report.get("validation_loss")
+        loss = float("inf") if found is None else float(found)
         if candidate.name not in best or loss < best[candidate.name][0]:
             best[candidate.name] = (loss, rate)
     return [(candidate, best[candidate.name][1]) for candidate in candidates]
@@ -130,7 +131,7 @@ def _final(recipe: Recipe, candidate: Candidate, rate: float, seed: int, plan: P
 
 def _row(candidate: Candidate, rate: float, done: Sequence[Done], whole: Sequence[Done]) -> dict[str, Any]:
     good = [one for one in done if not one.error]
-    row: dict[str, Any] = {"method": candidate.name, "rate": rate, "failed": [one.error for one in done if one.error]}
+    row: dict[str, Any] = {"method": candidate.name, "rate": rate, "failed": [one.why for one in done if one.error]}
     if not good:
         return row
     scores, baseline = _averaged(good), _averaged(whole)

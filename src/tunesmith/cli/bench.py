@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from tunesmith.cli.early import load_recipe
-from tunesmith.cli.output import emit, grid, interval, json_option, overrides_argument, recipe_argument, say, stdout
+from tunesmith.cli.output import (
+    INTERRUPTED,
+    emit,
+    grid,
+    interval,
+    json_option,
+    overrides_argument,
+    recipe_argument,
+    say,
+    stdout,
+)
 
 
 @click.group()
@@ -20,15 +30,31 @@ def bench() -> None:
 @recipe_argument
 @overrides_argument
 @click.option("--methods", default="", help="Names separated by commas; by default all that are known.")
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each method with its chosen rate.")
-@click.option("--search", default=0.25, show_default=True, help="Share of the updates that each tried rate is given.")
-@click.option("--test", multiple=True, type=click.Path(), help="Rows for the final score (may be given several times).")
-@click.option("--jobs", default=1, show_default=True, help="Runs at the same time, one thread each.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Trainings of each method with its chosen rate.",
+)
+@click.option(
+    "--search",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=0.25,
+    show_default=True,
+    help="Share of the updates that each tried rate is given.",
+)
+@click.option(
+    "--test", multiple=True, type=click.Path(exists=True), help="Rows for the final score (may be given several times)."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time, one thread each."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True, help="Where runs are kept."
 )
 @json_option
-def methods(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
+def methods(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> int:
     """Train every method on RECIPE at equal budget: score, forgetting, speed and memory beside full fine-tuning.
 
     Three rates around each method's usual one are tried on the recipe's validation rows; the best is trained in full
@@ -42,16 +68,21 @@ def methods(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool, *
     names = [name.strip() for name in options["methods"].split(",") if name.strip()]
     tests = tuple(str(Path(path).resolve()) for path in options["test"])
     plan = Plan(seeds=options["seeds"], search_share=options["search"], test=tests)
-    result = compare_methods(loaded, chosen(names), plan, out / "cells", jobs=options["jobs"], say=say)
+    try:
+        result = compare_methods(loaded, chosen(names), plan, out / "cells", jobs=options["jobs"], say=say)
+    except KeyboardInterrupt:
+        say(f"\nStopped. Runs that were finished are kept in {out}; the same command goes on from there.")
+        return INTERRUPTED
     write_json(out / "methods.json", result)
     if as_json:
         emit(result)
-        return
+        return 0
     stdout().print(grid(COLUMNS, [_line(row) for row in result["rows"]]))
     say(f"{result['score']} over {result['seeds']} seeds, 95% interval over test rows; speed, memory: full = 1.")
     for row in result["rows"]:
         for error in row["failed"]:
-            say(f"{row['method']} failed: {error.splitlines()[-1]}")
+            say(f"{row['method']} failed: {error}")
+    return 0
 
 
 COLUMNS = ("method", "rate", "trained", "score", "against full", "forgetting", "speed", "memory", "shipped")

@@ -157,8 +157,7 @@ class AttachedAdalora(AttachedLayers):
         named = self.parameters.items()
         values = {name: parameter for name, parameter in named if name.endswith("lora_E")}
         vectors = {name: parameter for name, parameter in named if name not in values}
-        beside = [Group(self.in_place.parameters, decay=False)] if self.in_place.parameters else []
-        return [Group(values), Group(vectors, decay=False), *beside]
+        return [Group(values), Group(vectors, decay=False), *self.in_place.groups()]
 
     def penalty(self) -> torch.Tensor | None:
         """``γ · mean_k R(P_k, Q_k)``: the mean, so that γ means the same for a deep model as for a shallow one."""

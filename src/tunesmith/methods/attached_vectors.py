@@ -68,8 +68,7 @@ class AttachedVectors(Attachment):
 
     def groups(self) -> list[Group]:
         """The vectors; heads apart, without weight decay."""
-        beside = [Group(self.in_place.parameters, decay=False)] if self.in_place.parameters else []
-        return [Group(self.vectors.named()), *beside]
+        return [Group(self.vectors.named()), *self.in_place.groups()]
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """What an encoder's output is added to, where there is such."""

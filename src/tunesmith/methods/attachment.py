@@ -68,6 +68,10 @@ class InPlace:
             }
         )
 
+    def groups(self) -> list[Group]:
+        """One group without weight decay; none where nothing is trained in place."""
+        return [Group(self.parameters, decay=False)] if self.parameters else []
+
     def swap(self) -> None:
         """Exchange the values in the model with the others (trained <-> base)."""
         for name, parameter in self.parameters.items():
@@ -106,8 +110,7 @@ class AttachedLayers(Attachment):
 
     def groups(self) -> list[Group]:
         """The layers' own parameters; those of the base apart, without weight decay."""
-        beside = [Group(self.in_place.parameters, decay=False)] if self.in_place.parameters else []
-        return [*([Group(self.parameters)] if self.parameters else []), *beside]
+        return [*([Group(self.parameters)] if self.parameters else []), *self.in_place.groups()]
 
     def file_config(self) -> dict[str, Any]:
         """What ``adapter_config.json`` holds."""

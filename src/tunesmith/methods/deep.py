@@ -24,7 +24,7 @@ import torch
 
 from tunesmith.contracts.batch import Prefix
 from tunesmith.methods.attached_vectors import AttachedVectors
-from tunesmith.methods.vectors import PLACE, Vectors
+from tunesmith.methods.vectors import PLACE, Vectors, check_base, start_ids
 from tunesmith.models import attention, prefixed
 from tunesmith.models.drivers import first_position
 from tunesmith.models.prefixed import Seen
@@ -99,7 +99,12 @@ def _counted(body: Any, inputs: dict[str, Any]) -> torch.Tensor:
     return torch.arange(given.shape[1], device=given.device)[None] + seen + first_position(body)
 
 
-def activations(layers: Sequence[Seen]) -> torch.Tensor:
-    """Keys and values of ``layers`` as a table ``[P, Σ 2·K·D]``."""
+def begin(model: Any, tokens: int, text: str) -> tuple[Sequence[Seen], torch.Tensor]:
+    """The attention layers of ``model`` and, as a table ``[P, Σ 2·K·D]``, their keys and values of ``tokens`` words.
+
+    Raises what ``check_base``, ``start_ids`` and ``prefixed.look`` raise.
+    """
+    check_base(model, tokens)
+    layers = prefixed.look(model, start_ids(model, tokens, text))
     parts = [torch.stack([seen.keys, seen.values]).permute(2, 0, 1, 3).flatten(1) for seen in layers]
-    return torch.cat(parts, dim=1)
+    return layers, torch.cat(parts, dim=1)

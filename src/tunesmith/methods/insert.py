@@ -18,7 +18,11 @@ from tunesmith.models.quantized.linear import QuantizedLinear
 from tunesmith.models.quantized.model import dense_linear
 
 
-class Adapted(nn.Module):
+class Inserted(nn.Module):
+    """Whatever a method has put into a model: layers around its own, or vectors beside its words."""
+
+
+class Adapted(Inserted):
     """A linear layer with something added to it; with ``enabled = False`` it is its base, bit for bit."""
 
     def __init__(self, base_layer: nn.Module) -> None:
@@ -63,8 +67,7 @@ Layer = TypeVar("Layer", bound=Adapted)
 
 def refuse_adapted(model: nn.Module) -> None:
     """A ``UserError`` (``already-attached``) where a method has already put layers or virtual tokens into ``model``."""
-    prompted = getattr(getattr(model, "base_model", model), "virtual_positions", 0)
-    if prompted or any(isinstance(module, Adapted) for module in model.modules()):
+    if any(isinstance(module, Inserted) for module in model.modules()):
         raise UserError(
             "this model already carries an adapter",
             hint="Merge it with `attached.merge()`, take it out with `attached.remove()`, or load the base again.",

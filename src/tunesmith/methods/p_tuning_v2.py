@@ -17,9 +17,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from tunesmith.methods.deep import AttachedPrefix, activations
-from tunesmith.methods.vectors import Vectors, check_base, start_ids
-from tunesmith.models.prefixed import look
+from tunesmith.methods.deep import AttachedPrefix, begin
+from tunesmith.methods.vectors import Vectors
 from tunesmith.recipe.base import PartConfig
 
 
@@ -46,9 +45,7 @@ class PTuningV2(PartConfig):
         Raises ``UserError``: ``already-attached``, ``no-room``, ``no-prompt-here``, ``no-prefix-here``,
         ``no-tokenizer``.
         """
-        check_base(model, self.tokens)
-        layers = look(model, start_ids(model, self.tokens, self.text))
-        table = activations(layers)
+        layers, table = begin(model, self.tokens, self.text)
         if self.start == "random" and not self.text:
             table = torch.randn(table.shape).to(table)
         return AttachedPrefix(model, Vectors(table), layers, heads=heads)

@@ -108,8 +108,7 @@ class AttachedPeft(Attachment):
 
     def groups(self) -> list[Group]:
         """PEFT's trainable parameters, and new heads without weight decay."""
-        beside = [Group(self.in_place.parameters, decay=False)] if self.in_place.parameters else []
-        return [Group(self.parameters), *beside]
+        return [Group(self.parameters), *self.in_place.groups()]
 
     @contextmanager
     def off(self) -> Iterator[None]:

@@ -17,9 +17,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from tunesmith.methods.deep import AttachedPrefix, activations
-from tunesmith.methods.vectors import Vectors, check_base, rest, start_ids
-from tunesmith.models.prefixed import look
+from tunesmith.methods.deep import AttachedPrefix, begin
+from tunesmith.methods.vectors import Vectors, rest
 from tunesmith.recipe.base import PartConfig
 
 
@@ -48,9 +47,7 @@ class PrefixTuning(PartConfig):
         Raises ``UserError``: ``already-attached``, ``no-room``, ``no-prompt-here``, ``no-prefix-here``,
         ``no-tokenizer``.
         """
-        check_base(model, self.tokens)
-        layers = look(model, start_ids(model, self.tokens, self.text))
-        start = activations(layers)
+        layers, start = begin(model, self.tokens, self.text)
         size = start.shape[1] // (2 * len(layers))
         network = nn.Sequential(nn.Linear(size, self.width), nn.Tanh(), nn.Linear(self.width, start.shape[1]))
         drawn = self.start == "random" and not self.text

@@ -18,7 +18,7 @@ from torch import nn
 
 from tunesmith.errors import UserError
 from tunesmith.methods.attachment import base_name
-from tunesmith.methods.insert import refuse_adapted
+from tunesmith.methods.insert import Inserted, refuse_adapted
 from tunesmith.models import prefixed
 from tunesmith.models.load import load_tokenizer
 
@@ -27,7 +27,7 @@ PLACE = "virtual"
 """Where the vectors stand in the model's body."""
 
 
-class Vectors(nn.Module):
+class Vectors(Inserted):
     """``forward() -> [P, width]``: a plain table, or an encoder over one."""
 
     start: torch.Tensor | None
@@ -100,7 +100,6 @@ def check_base(model: Any, tokens: int) -> None:
             code="no-prompt-here",
         )
     refuse_adapted(model)
-    refuse_prompted(model)
     room = prefixed.context(model)
     if room is not None and tokens >= room:
         raise UserError(

@@ -12,15 +12,13 @@ import numpy as np
 
 from tunesmith.contracts.data import Record
 from tunesmith.contracts.objective import TaskHead
-from tunesmith.data.fit import fit
 from tunesmith.data.formats.base import BadRow, text_of
 from tunesmith.data.formats.labelled import NAMES
-from tunesmith.data.sources import Broken, open_source
-from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
 from tunesmith.evaluation.spans import best_answer
 from tunesmith.evaluation.task import SURE, Scored, score, sigmoid, softmax
 from tunesmith.run.folder import Run
+from tunesmith.run.rows import encoded, raw_rows
 from tunesmith.run.session import Session
 from tunesmith.run.use import open_run
 
@@ -49,14 +47,7 @@ def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]
             code="no-task-head",
         )
     records = [_record(task, one) for one in asked]
-    examples = []
-    for number, record in enumerate(records):
-        try:
-            encodings = session.parts.objective.encode(record, session.encoder)
-        except BadRow as bad:
-            raise UserError(f"text {number + 1} cannot be read: {bad}", code="bad-text") from bad
-        fitted = fit(encodings, max_tokens=session.recipe.data.max_tokens, overlong="cut")
-        examples += [example_of(one, number) for one in fitted.encodings]
+    examples = encoded(session, records, trouble="text {number} cannot be read: {why}", code="bad-text")
     tokens = int(session.recipe.train.tokens_per_microbatch)
     scored: dict[int, list[Scored]] = {}
     results = score(session.policy, session.parts.objective, examples, tokens_per_microbatch=tokens)
@@ -67,12 +58,7 @@ def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]
 
 def asked_of(path: str) -> list[dict[str, Any]]:
     """The rows of a file to predict: lines of a txt file, or rows with the columns of labelled text."""
-    found = []
-    for row in open_source(path, unit="lines").rows():
-        if isinstance(row.value, Broken):
-            raise UserError(f"{row.file} line {row.line}: {row.value.reason}", code="bad-text")
-        found.append(row.value)
-    return found
+    return raw_rows(path, code="bad-text", unit="lines")
 
 
 def _record(task: TaskHead, asked: Asked) -> Record:

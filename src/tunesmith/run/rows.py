@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Encoder, Encoding, Prompt, Record
 from tunesmith.data import prepare as tokens
 from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.fit import fit
+from tunesmith.data.formats.base import BadRow
+from tunesmith.data.sources import Broken, open_source
+from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, fan_out, silent
 from tunesmith.files import write_text
@@ -123,6 +128,32 @@ def prompts_of(session: Session, prepared: tokens.Prepared) -> list[Prompt]:
     if wanted == 0 or session.recipe.objective.name == "pretrain" or session.task is not None:
         return []
     return choose(prepared.validation_records, session.encoder, wanted, seed=session.recipe.seed)
+
+
+def raw_rows(path: str, *, code: str, unit: str = "text") -> list[Any]:
+    """The rows of a file as they are; one that cannot be read is a ``UserError`` of ``code`` with its line."""
+    found = []
+    for row in open_source(path, unit=unit).rows():
+        if isinstance(row.value, Broken):
+            raise UserError(f"{row.file} line {row.line}: {row.value.reason}", code=code)
+        found.append(row.value)
+    return found
+
+
+def encoded(session: Session, records: Sequence[Record], *, trouble: str, code: str) -> list[Example]:
+    """``records`` as the session's objective reads them, texts cut to length; ``Example.row`` is the record's number.
+
+    ``trouble`` is what is said of a record that cannot be read, with ``{number}`` from 1 and ``{why}`` in it.
+    """
+    examples = []
+    for number, record in enumerate(records):
+        try:
+            encodings = session.parts.objective.encode(record, session.encoder)
+        except BadRow as bad:
+            raise UserError(trouble.format(number=number + 1, why=bad), code=code) from bad
+        fitted = fit(encodings, max_tokens=session.recipe.data.max_tokens, overlong="cut")
+        examples += [example_of(one, number) for one in fitted.encodings]
+    return examples
 
 
 def choose(records: Sequence[Record], encoder: ChatEncoder, count: int, *, seed: int) -> list[Prompt]:

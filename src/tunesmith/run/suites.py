@@ -11,11 +11,8 @@ import numpy as np
 
 from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Record
-from tunesmith.data.fit import fit
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.recognise import recognise
-from tunesmith.data.sources import Broken, open_source
-from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.labels import LabelReport
@@ -25,7 +22,7 @@ from tunesmith.objectives.sft import Sft
 from tunesmith.run.folder import Run, never_began
 from tunesmith.run.judge import Exam, examine, generator
 from tunesmith.run.judge import measure as measure_rows
-from tunesmith.run.rows import generated_rows, prepare_with, prompts_of
+from tunesmith.run.rows import encoded, generated_rows, prepare_with, prompts_of, raw_rows
 from tunesmith.run.session import Session
 from tunesmith.run.use import open_any, open_run
 
@@ -117,12 +114,7 @@ def records_of(rows: Rows) -> list[Record]:
 
 
 def _rows(path: Path) -> Rows:
-    values = []
-    for row in open_source(str(path)).rows():
-        if isinstance(row.value, Broken):
-            raise UserError(f"{row.file} line {row.line}: {row.value.reason}", code="bad-suite-row")
-        values.append(row.value)
-    return values
+    return raw_rows(str(path), code="bad-suite-row")
 
 
 def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
@@ -132,14 +124,8 @@ def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
 
 def _labels(session: Session, records: Sequence[Record]) -> LabelReport:
     """Labelled rows through the session's own objective; rows it cannot read are a ``UserError``."""
-    examples = []
-    for number, record in enumerate(records):
-        try:
-            encodings = session.parts.objective.encode(record, session.encoder)
-        except BadRow as bad:
-            raise UserError(f"row {number + 1} of the suite cannot be measured: {bad}", code="bad-suite-row") from bad
-        fitted = fit(encodings, max_tokens=session.recipe.data.max_tokens, overlong="cut")
-        examples += [example_of(one, number) for one in fitted.encodings]
+    trouble = "row {number} of the suite cannot be measured: {why}"
+    examples = encoded(session, records, trouble=trouble, code="bad-suite-row")
     report = measure_rows(session, examples, dict(enumerate(records)))
     assert isinstance(report, LabelReport)
     return report
