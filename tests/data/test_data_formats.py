@@ -17,7 +17,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "sharegpt": {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]},
     "messages": {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]},
     "prompt-completion": {"prompt": "Intent:", "completion": " card"},
+    "preference": {"question": "add", "chosen": "3", "rejected": "4"},
+    "ranked": {"question": "add", "responses": ["3", "4", "5"]},
+    "unpaired": {"question": "add", "completion": "3", "label": True},
+    "steps": {"question": "add", "steps": ["1 + 2", "3"], "labels": [True, False]},
     "squad": {"question": "what?", "context": "a story", "answers": [{"text": "story", "answer_start": 2}]},
+    "embedding": {"anchor": "a story", "positive": "a tale"},
     "tagged": {"tokens": ["a", "story"], "tags": ["O", "X"]},
     "labelled": {"text": "a story", "label": 1},
     "text": {"text": "a story"},
@@ -29,6 +34,10 @@ SAID = {
     "sharegpt": [("user", "hi"), ("assistant", "hello")],
     "messages": [("user", "hi"), ("assistant", "hello")],
     "prompt-completion": [("user", "Intent:"), ("assistant", " card")],
+    "preference": [("user", "add")],
+    "ranked": [("user", "add")],
+    "unpaired": [("user", "add")],
+    "steps": [("user", "add")],
 }
 
 

@@ -119,7 +119,7 @@ def test_interrupted_while_saving_the_former_checkpoint_stays(tmp_path: Path, mo
     def interrupted(tensors: dict[str, torch.Tensor], path: Path) -> None:
         save_file(tensors, path)
         calls.append(path)
-        if len(calls) == 4:  # the second checkpoint's second file
+        if len(calls) == 6:  # the second checkpoint's second file
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 

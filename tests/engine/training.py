@@ -12,6 +12,7 @@ import torch
 
 from families import VOCABULARY, tiny
 from tunesmith.contracts.batch import Example
+from tunesmith.data.loader import Stateless
 from tunesmith.engine import optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Job, fit
@@ -36,7 +37,7 @@ def examples(count: int, *, longest: int = 24, seed: int = 0) -> list[Example]:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Stateless):
     """Updates of ``size`` rows, in order, over and over."""
 
     rows: Sequence[Example]

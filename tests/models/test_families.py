@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_hits_are_the_labels_ranked_first(family: str) -> None:
         labels = logits.argmax(-1)
         labels[::2] = batch.readout.labels[::2]
         readout = type(batch.readout)(batch.readout.rows, labels, batch.readout.weights, batch.readout.unit)
-        outputs = CausalPolicy(tiny(family))(Batch(batch.main, readout, batch.unit_ids, batch.sources), Want(hit=True))
+        outputs = CausalPolicy(tiny(family))(replace(batch, readout=readout), Want(hit=True))
     assert outputs.hit is not None
     assert torch.equal(outputs.hit, logits.argmax(-1) == labels)
     assert outputs.hit[1::2].all()

@@ -18,7 +18,7 @@ from tunesmith.methods.lora import Lora
 from tunesmith.models.layers import resolve_targets
 from tunesmith.models.quantized import KINDS
 from tunesmith.models.quantized.linear import QuantizedLinear
-from tunesmith.models.quantized.model import dequantize_model, dequantized, quantize_model
+from tunesmith.models.quantized.model import dequantize_model, dequantized, keep_dense, quantize_model
 
 FAMILIES = ["llama", "gpt2", "bert", "phi3", "gemma3"]
 each = pytest.mark.parametrize("kind", list(KINDS))
@@ -264,6 +264,18 @@ def test_kept_dense_for_generation_the_model_answers_the_same(kind: str) -> None
         assert torch.equal(logits(model), before)
     assert all(layer.kept is None for layer in quantized(model).values())
     assert same(packed_bytes(model), packed)
+
+
+def test_dense_weights_are_kept_only_where_there_is_room() -> None:
+    model = tiny("llama")
+    quantize_model(model, "nf4")
+    needed = sum(layer.dense().nbytes for layer in quantized(model).values())
+    assert keep_dense(model, room=needed - 1) == []
+    assert all(layer.kept is None for layer in quantized(model).values())
+    with dequantized(model, room=needed):
+        assert all(layer.kept is not None for layer in quantized(model).values())
+    assert len(keep_dense(model, room=needed)) == len(quantized(model))
+    assert keep_dense(model) == []
 
 
 @each

@@ -24,6 +24,14 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One of several possible answers to a conversation: the turns that follow it, and how good they are."""
+
+    messages: tuple[Message, ...]
+    score: float | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """A row in the project's own shape, whatever its format was.
 
@@ -33,6 +41,11 @@ class Record:
     Labelled rows are text with ``labels``: names of classes, or one number (as written). ``pair`` is a second text
     beside it. With ``spans`` (characters ``(from, to)`` of ``text``) there is one label a span (labelled words), or
     each span is an accepted answer to the question ``pair`` and ``labels`` is empty.
+
+    Rows about preference are a conversation that ends in a question, with ``candidates``: possible answers, best
+    first (chosen, then rejected); or a single one whose score says whether it is wanted (1) or not (0). An answer at
+    the end of such a conversation is the one to imitate. A single answer in steps has their characters as ``spans``
+    and one label (a number from 0 to 1) a step.
     """
 
     messages: tuple[Message, ...] | None = None
@@ -40,7 +53,10 @@ class Record:
     pair: str | None = None
     labels: tuple[str, ...] | None = None
     spans: tuple[tuple[int, int], ...] = ()
+    others: tuple[str, ...] = ()
+    """Texts that do not belong to ``text``, where ``pair`` does (embeddings)."""
     tools: tuple[Mapping[str, Any], ...] | None = None
+    candidates: tuple[Candidate, ...] = ()
     raw_prompt: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Untouched further columns (task, answer, difficulty …)."""
@@ -63,11 +79,17 @@ class Encoding:
     """Where the second text of a pair begins, for models with token types; 0 for none."""
     closing: int = 0
     """Tokens at the end that must stay when the text is cut (``[SEP]``, the end of text)."""
+    branches: tuple[int, ...] = ()
+    """Where answers to the shared beginning begin (see ``contracts.batch.Example``)."""
+    extras: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Numbers that the objective wrote for itself; every encoding of one objective has the same names."""
+    asks: bool = False
+    """Whether this is a prompt that the model is to answer: it has no target."""
 
     @property
     def has_target(self) -> bool:
         """Whether anything is learned: a first token can be read, but not predicted."""
-        return True in (self.trained if self.labels is not None else self.trained[1:])
+        return self.asks or True in (self.trained if self.labels is not None else self.trained[1:])
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,24 @@ class Encoder(Protocol):
 
     def conversation(self, record: Record, train_on: TrainOn) -> list[Encoding]:
         """A conversation with its targets marked; several where the template rewrites history."""
+        ...
+
+    def candidates(self, record: Record) -> list[Encoding]:
+        """Every candidate answer after the conversation it answers, each whole, with what it says as targets."""
+        ...
+
+    def stepped(self, record: Record) -> Encoding:
+        """The only candidate, an answer in steps: the last token of each step is a target."""
+        ...
+
+    def prompt_ids(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None, *, raw: bool = False
+    ) -> list[int]:
+        """The ids that an answer to ``messages`` is generated from; ``raw`` joins without a template."""
+        ...
+
+    def joined(self, record: Record) -> bool:
+        """Whether prompt and completion are joined as they are, because the recipe names no template."""
         ...
 
     def text(self, text: str, *, max_tokens: int | None) -> list[Encoding]:

@@ -7,7 +7,7 @@ update, which ``counts`` knows before any forward pass, and adds the terms by we
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -18,21 +18,43 @@ if TYPE_CHECKING:
     from tunesmith.contracts.policy import Outputs, Want
 
 
-Problem = Literal["class", "classes", "number", "tokens", "span"]
-"""What is decided: one class of a text, any number of classes, a number, a class a token, the place of an answer."""
+Problem = Literal["class", "classes", "number", "tasks", "tokens", "span", "reward", "embedding"]
+"""What is decided: one class of a text, any number of classes, a number, several of these; a class a token, the place of
+an answer, how good an answer is, where a text lies."""
+Judged = Literal["tokens", "labels", "terms", "rewards"]
+"""What held-out rows are judged by: the loss of their tokens, what a task head says of them, the objective's own terms
+(its loss and measurements), the rewards of sampled answers."""
 
 
 @dataclass(frozen=True)
 class TaskHead:
-    """The output layer a model needs in place of its vocabulary; ``labels`` are the names of its outputs."""
+    """The output layer a model needs in place of its vocabulary; ``labels`` are the names of its outputs.
+
+    An output ``s`` for a number stands for ``mean + deviation · s``. Where several ``tasks`` share the layer, their
+    outputs follow one another in it.
+    """
 
     problem: Problem
     labels: tuple[str, ...]
+    mean: float = 0.0
+    deviation: float = 1.0
+    tasks: Mapping[str, TaskHead] = field(default_factory=dict)
+
+    def places(self) -> dict[str, slice]:
+        """Where the outputs of each of its ``tasks`` are."""
+        found, first = {}, 0
+        for name, one in self.tasks.items():
+            found[name] = slice(first, first + len(one.labels))
+            first += len(one.labels)
+        return found
 
 
 @dataclass(frozen=True)
 class Term:
-    """A named part of a loss: ``values`` float32 ``[U]``, each the *sum* over the unit's own parts (its tokens)."""
+    """A named part of a loss: ``values`` float32 ``[E]``, one an example, each the *sum* over its own parts (tokens).
+
+    A term of ``weight`` 0 is a measurement: it is divided and reported like the others and moves nothing.
+    """
 
     name: str
     values: torch.Tensor
@@ -40,14 +62,38 @@ class Term:
 
 
 class Objective(Protocol):
-    """A frozen pydantic config that also knows how to encode, collate and score."""
+    """A frozen pydantic config that also knows how to encode, collate and score (``objectives.base`` has defaults)."""
 
-    want: ClassVar[Want]
     unit: ClassVar[str]
-    """What ``batch_size`` counts: ``sequences`` (or pairs, prompts)."""
+    """What ``batch_size`` counts: ``sequences``, ``pairs``, ``prompts``."""
+    beside: ClassVar[Mapping[str, Want]]
+    """Frozen models whose outputs its loss reads from ``Batch.beside``: ``reference`` (the model as training began),
+    ``teacher``; with what is wanted of each."""
+    decomposes: ClassVar[bool]
+    """Whether an update's loss is a sum over its examples. Where rows are coupled (in-batch negatives) it is not, and
+    the whole update is one micro-batch."""
+    judged: ClassVar[Judged]
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of its measurements, which early stopping can watch."""
+    lower_is_better: ClassVar[frozenset[str]]
+    """Those of them that improve downwards."""
+    samples: ClassVar[bool]
+    """Whether it trains on answers that the model itself samples while it learns: its rows are prompts."""
+
+    @property
+    def want(self) -> Want:
+        """What is needed of the trained model."""
+        ...
 
     def head(self) -> TaskHead | None:
-        """The output layer it needs; None for the model's own vocabulary."""
+        """The output layer it needs in place of the vocabulary; None for the model's own."""
+        ...
+
+    def more_heads(self) -> Mapping[str, int]:
+        """New output layers on the last hidden state beside the vocabulary, by name, with their sizes (``value``: 1).
+
+        Every method trains and stores them.
+        """
         ...
 
     def learn(self, records: Iterable[Record], *, max_tokens: int) -> Mapping[str, Any]:
@@ -58,12 +104,16 @@ class Objective(Protocol):
         """Tokens and targets of one record (several where a record becomes several sequences)."""
         ...
 
+    def words(self, example: Example) -> str:
+        """What the labels of an example say, for people; empty where it has none."""
+        ...
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A flat micro-batch."""
         ...
 
     def counts(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """For each term the number its sum is divided by, over a whole update."""
+        """For each term (measurements too) the number its sum is divided by, over a whole update."""
         ...
 
     def loss(self, outputs: Outputs, batch: Batch) -> list[Term]:

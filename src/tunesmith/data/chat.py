@@ -21,12 +21,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
 from tunesmith.contracts.data import Encoding, Framed, Message, Prompt, Record, TrainOn
+from tunesmith.data.candidates import asked
 from tunesmith.data.choose import adds_bos, choose, no_template, special_tokens
+from tunesmith.data.drawn import Drawn, Span
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.framing import frame
 from tunesmith.data.render import Renderer, Rendering
@@ -39,32 +41,6 @@ Shape = tuple[tuple[str, ...], ...]
 _PROBE = "Lorem ipsum dolor"
 TRIED = 20
 """Rows of a shape whose prompts are rendered in every chunk before the template's marks are believed for the others."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """One answer in a rendered text: its prompt ends at ``start``, its end of turn at ``end``."""
-
-    start: int
-    end: int
-    targets: tuple[tuple[int, int], ...]
-
-
-@dataclass
-class Drawn:
-    """A conversation as text, cut at every prompt end, answer end and target edge."""
-
-    text: str
-    edges: list[int]
-    spans: Mapping[int, Span | None]
-    """By the number of the answer's turn; None where it was generated from another text than stands here."""
-    ids: list[list[int]] | None = None
-    """Of each piece, once they are tokenised."""
-
-    @property
-    def pieces(self) -> list[str]:
-        """The text between the edges."""
-        return [self.text[left:right] for left, right in pairwise(self.edges)]
 
 
 @dataclass
@@ -162,6 +138,49 @@ class ChatEncoder:
             self._alone(turns[: at + 1], record.tools, f"expanded turn {number} of {len(wanted)}")
             for number, at in enumerate(wanted, start=1)
         ]
+
+    def candidates(self, record: Record) -> list[Encoding]:
+        """Every candidate answer after the conversation that it answers; what the candidate says is trained.
+
+        Raises ``BadRow`` for a candidate that the template writes after another text than it is generated from.
+        """
+        begin = asked(record)
+        self._ahead.pop(id(record), None)
+        if self.joined(record):
+            whole = (replace(record, messages=(*begin, *one.messages)) for one in record.candidates)
+            return [self._join(one, "answers") for one in whole]
+        first = len(self._turns(begin))
+        drawn = [self._draw(self._turns([*begin, *one.messages]), record.tools) for one in record.candidates]
+        if any(span is None for one in drawn for at, span in one.spans.items() if at >= first):
+            raise BadRow("the chat template writes an answer after another text than it is generated from")
+        for one, ids in zip(drawn, self.tokens.batch([one.pieces for one in drawn]), strict=True):
+            one.ids = ids
+        return [self._encoding(one, [at for at in one.spans if at >= first]) for one in drawn]
+
+    def stepped(self, record: Record) -> Encoding:
+        """The only candidate, an answer in steps (``record.spans`` of its text): the last token of each is a target."""
+        begin, (answer,) = asked(record), record.candidates[0].messages
+        if self.joined(record):
+            text, at = begin[0].content + answer.content, len(begin[0].content)
+            edges = {0, at}
+        else:
+            turns = self._turns([*begin, answer])
+            drawn = self._draw(turns, record.tools)
+            span = drawn.spans[len(turns) - 1]
+            at = -1 if span is None else drawn.text.find(answer.content, span.start)
+            text, edges = drawn.text, {edge for edge in drawn.edges if edge < at}
+        if at < 0:
+            raise BadRow("the chat template changes the steps of an answer")
+        ends = [at + right for _, right in record.spans]
+        places = sorted({*edges, at, *ends})
+        pieces = self.tokens.pieces([text[left:right] for left, right in pairwise(places)])
+        first = self.tokens.number(self.bos) if self.bos and self.joined(record) else None
+        parts = [
+            part
+            for right, ids in zip(places[1:], pieces, strict=True)
+            for part in ((ids[:-1], False), (ids[-1:], right in ends))
+        ]
+        return _joined(parts, first=first)
 
     def text(self, text: str, *, max_tokens: int | None = None) -> list[Encoding]:
         """Plain text and the document end, all targets (the first token has nothing to be predicted from).

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from tunesmith.contracts.data import Encoder, Encoding, Record
@@ -18,6 +19,7 @@ from tunesmith.data.ledger import JOINED, LOST, SPELLED, Entry, Example, Ledger,
 from tunesmith.data.recognise import rename
 from tunesmith.data.sources import Broken, Row
 from tunesmith.data.store import Encoded, part_path, write_part
+from tunesmith.data.tags import Tags, tagged
 
 Encode = Callable[[Record, Encoder], list[Encoding]]
 """An objective's: a record to its sequences; raises ``BadRow`` for a record that it cannot train on."""
@@ -46,6 +48,7 @@ class Job:
     overlong: Overlong
     marker: str | None
     folder: Path
+    tags: Tags = field(default_factory=Tags)
 
     @cached_property
     def formats(self) -> list[Format]:
@@ -68,7 +71,7 @@ def read_record(job: Job, row: Row, source: int) -> Record:
     """The record of a row; ``BadRow`` where it has none."""
     if isinstance(row.value, Broken):
         raise BadRow(row.value.reason)
-    return job.formats[source].read(rename(row.value, job.columns[source]))
+    return tagged(job.formats[source].read(rename(row.value, job.columns[source])), job.tags)
 
 
 def _record_or_reason(job: Job, row: Row, source: int) -> Record | BadRow:
@@ -105,11 +108,7 @@ def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequenc
             ledger.notes[note] += 1
     if job.encoder.joined(record):
         ledger.notes[JOINED] += 1
-    text = (
-        record.text + (record.pair or "")
-        if record.text is not None
-        else "".join(one.content for one in record.messages or ())
-    )
+    text = _text_of(record)
     lost = job.encoder.tokens.lost(text)
     if lost:
         ledger.notes[LOST] += 1
@@ -117,6 +116,14 @@ def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequenc
     special = job.encoder.tokens.spelled(text)
     if special:
         ledger.note(SPELLED, Example(row.file, row.line, f"{special} in: {short(text, around=special)}"))
+
+
+def _text_of(record: Record) -> str:
+    """All that a record says."""
+    if record.text is not None:
+        return record.text + (record.pair or "")
+    turns = [*(record.messages or ()), *chain.from_iterable(one.messages for one in record.candidates)]
+    return "".join(one.content for one in turns)
 
 
 def _example(row: Row) -> Example:

@@ -38,7 +38,7 @@ def fit(encodings: Sequence[Encoding], *, max_tokens: int, overlong: Overlong) -
     """
     if not any(one.has_target for one in encodings):
         return Fitted([], "dropped", NO_TARGET)
-    long = [len(encoding.ids) > max_tokens for encoding in encodings]
+    long = [longest_sequence(encoding) > max_tokens for encoding in encodings]
     if not any(long):
         split = len(encodings) > 1 and encodings[0].note.startswith("split")
         return Fitted(
@@ -52,25 +52,77 @@ def fit(encodings: Sequence[Encoding], *, max_tokens: int, overlong: Overlong) -
     return Fitted(left, "split" if overlong == "split" else "cut", too_long(max_tokens))
 
 
+def longest_sequence(encoding: Encoding) -> int:
+    """Tokens of the longest sequence in it: with several answers, the beginning and the longest of them."""
+    return max((encoding.branches or (0,))[0] + end - start for start, end in _answers(encoding))
+
+
+def _answers(encoding: Encoding) -> list[tuple[int, int]]:
+    branches = encoding.branches or (0,)
+    return list(zip(branches, (*branches[1:], len(encoding.ids)), strict=True))
+
+
 def _shortened(encoding: Encoding, max_tokens: int, overlong: Overlong) -> list[Encoding]:
-    ids, trained = encoding.ids, encoding.trained
-    if len(ids) <= max_tokens:
+    if longest_sequence(encoding) <= max_tokens:
         return [encoding]
-    if overlong in ("drop", "refuse"):
+    if overlong in ("drop", "refuse") or encoding.asks:
         return []
+    if encoding.branches:
+        return _cut_answers(encoding, max_tokens)
     if encoding.labels is not None:
         return [_cut_labelled(encoding, max_tokens)]
     if overlong == "cut":
-        return [Encoding(ids[:max_tokens], trained[:max_tokens], "cut")]
-    starts = range(0, len(ids) - 1, max_tokens - 1)
+        return [_piece(encoding, 0, max_tokens, "cut")]
+    starts = range(0, len(encoding.ids) - 1, max_tokens - 1)
     return [
-        Encoding(
-            ids[start : start + max_tokens],
-            [False, *trained[start + 1 : start + max_tokens]],
-            f"split {number} of {len(starts)}",
-        )
+        _piece(encoding, start, start + max_tokens, f"split {number} of {len(starts)}")
         for number, start in enumerate(starts, start=1)
     ]
+
+
+def _piece(encoding: Encoding, start: int, stop: int, note: str) -> Encoding:
+    """Tokens ``start`` to ``stop``, the first of which is no target; of extras with as many numbers for each target,
+    those of its own targets."""
+    targets = [at for at, marked in enumerate(encoding.trained) if marked and at > 0]
+    own = [number for number, at in enumerate(targets) if start < at < stop]
+    extras: dict[str, Sequence[float]] = {}
+    for name, values in encoding.extras.items():
+        each, rest = divmod(len(values), max(len(targets), 1))
+        kept = [value for number in own for value in values[number * each : (number + 1) * each]]
+        extras[name] = values if rest else kept
+    return Encoding(encoding.ids[start:stop], [False, *encoding.trained[start + 1 : stop]], note, extras=extras)
+
+
+def _cut_answers(encoding: Encoding, max_tokens: int) -> list[Encoding]:
+    """Every answer without its end; nothing where an answer would have no target left (an answer is never split).
+
+    Where answers are read and not predicted (they have labels), one that loses its only target is read at its new end.
+    """
+    room = max_tokens - encoding.branches[0]
+    ids, trained = encoding.ids[: encoding.branches[0]], encoding.trained[: encoding.branches[0]]
+    labels: list[int] = []
+    branches, passed = [], 0
+    for start, end in _answers(encoding):
+        branches.append(len(ids))
+        places = _kept(start, end, max(0, room), closing=encoding.closing)
+        marks = [encoding.trained[at] for at in places]
+        own = [] if encoding.labels is None else encoding.labels[passed : passed + sum(encoding.trained[start:end])]
+        passed += len(own)
+        if len(own) == 1 and marks and True not in marks:
+            marks = [*marks[:-1], True]
+        if True not in marks:
+            return []
+        ids, trained = ids + [encoding.ids[at] for at in places], trained + marks
+        labels += own[: sum(marks)]
+    kept = None if encoding.labels is None else labels
+    return [replace(encoding, ids=ids, trained=trained, labels=kept, branches=tuple(branches), note="cut")]
+
+
+def _kept(start: int, end: int, room: int, *, closing: int) -> list[int]:
+    """Places ``start`` to ``end`` without the middle that has no room before the ``closing`` tokens."""
+    if end - start <= room or room <= closing:
+        return list(range(start, min(end, start + room)))
+    return [*range(start, start + room - closing), *range(end - closing, end)]
 
 
 def _cut_labelled(encoding: Encoding, max_tokens: int) -> Encoding:

@@ -3,13 +3,15 @@
 An epoch holds every sequence of a source ``weight`` times: its whole part as full copies, its fraction as a window
 that moves over a fixed shuffle of the source from epoch to epoch, so that all rows come in turn. Without weights
 nothing is ever seen twice in an epoch. The last update of an epoch is smaller when the batch size does not divide the
-epoch; it is kept, because dropping it would train rows by chance of their place.
+epoch; it is kept, because dropping it would train rows by chance of their place. With ``difficulty`` (float ``[n]`` of
+the store's rows) the first epoch goes from easy to hard (Bengio et al. 2009, Curriculum learning, section 3).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +21,25 @@ from tunesmith.data.store import TokenStore
 from tunesmith.errors import UserError
 from tunesmith.seed import derive
 
+if TYPE_CHECKING:
+    import torch
+
 
 class EpochOrder:
     """Which sequences an epoch holds and in what order: int64 indices into the store."""
 
     def __init__(
-        self, store: TokenStore, *, seed: int, shuffle: bool = True, weights: Mapping[int, float] | None = None
+        self,
+        store: TokenStore,
+        *,
+        seed: int,
+        shuffle: bool = True,
+        weights: Mapping[int, float] | None = None,
+        difficulty: NDArray[np.float64] | None = None,
     ) -> None:
         if len(store) == 0:
             raise UserError("no sequence is left to train on", code="no-rows-left")
-        self._seed, self._shuffle = seed, shuffle
+        self._seed, self._shuffle, self._difficulty = seed, shuffle, difficulty
         self._members = [
             (source, float((weights or {}).get(source, 1.0)), np.flatnonzero(store.sources == source))
             for source in np.unique(store.sources).tolist()
@@ -56,6 +67,8 @@ class EpochOrder:
                 window = np.arange(number * extra, (number + 1) * extra) % len(indices)
                 parts.append(np.sort(fixed[window]))
         whole = np.concatenate(parts).astype(np.int64)
+        if number == 0 and self._difficulty is not None:
+            return whole[np.argsort(self._difficulty[whole], kind="stable")]
         return _generator(self._seed, "order", number).permutation(whole) if self._shuffle else whole
 
     @staticmethod
@@ -63,7 +76,18 @@ class EpochOrder:
         return round((weight - math.floor(weight)) * len(indices))
 
 
-class SequenceFeed:
+class Stateless:
+    """A feed whose updates are functions of their number alone."""
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Nothing to take back."""
+
+
+class SequenceFeed(Stateless):
     """Updates of ``batch_size`` sequences."""
 
     def __init__(
@@ -74,9 +98,10 @@ class SequenceFeed:
         batch_size: int,
         shuffle: bool = True,
         weights: Mapping[int, float] | None = None,
+        difficulty: NDArray[np.float64] | None = None,
     ) -> None:
         self._store, self._size = store, batch_size
-        self._order = EpochOrder(store, seed=seed, shuffle=shuffle, weights=weights)
+        self._order = EpochOrder(store, seed=seed, shuffle=shuffle, weights=weights, difficulty=difficulty)
         self._updates = math.ceil(len(self._order) / batch_size)
 
     def update(self, step: int) -> Sequence[Example]:
@@ -97,7 +122,7 @@ class SequenceFeed:
         return max(1, whole * self._updates + part)
 
 
-class TokenFeed:
+class TokenFeed(Stateless):
     """Updates of about ``batch_tokens`` tokens.
 
     The tokens of an epoch are laid end to end and cut at equal distances into as many updates as ``batch_tokens`` goes
@@ -113,6 +138,7 @@ class TokenFeed:
         batch_tokens: int,
         shuffle: bool = True,
         weights: Mapping[int, float] | None = None,
+        difficulty: NDArray[np.float64] | None = None,
     ) -> None:
         longest = int(store.lengths.max(initial=0))
         if longest > batch_tokens:
@@ -124,7 +150,7 @@ class TokenFeed:
                 code="batch-too-small",
             )
         self._store = store
-        self._order = EpochOrder(store, seed=seed, shuffle=shuffle, weights=weights)
+        self._order = EpochOrder(store, seed=seed, shuffle=shuffle, weights=weights, difficulty=difficulty)
         self._updates = max(1, int(store.lengths[self._order.epoch(0)].sum()) // batch_tokens)
 
     def update(self, step: int) -> Sequence[Example]:

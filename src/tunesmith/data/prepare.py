@@ -34,6 +34,7 @@ from tunesmith.data.refusal import refusal
 from tunesmith.data.sources import Broken, Row, Source, open_source
 from tunesmith.data.split import by_share
 from tunesmith.data.store import TokenStore, join_parts, part_path, read_ledger
+from tunesmith.data.tags import tags_of
 from tunesmith.errors import UserError
 from tunesmith.files import one_at_a_time
 from tunesmith.recipe.schema import DataConfig, SourceConfig
@@ -154,6 +155,7 @@ def _job(
         overlong=config.overlong,
         marker=marker,
         folder=cache,
+        tags=tags_of(config.tags, opened),
     )
     return job, opened
 
@@ -168,7 +170,7 @@ def _key(job: Job, opened: tuple[Source, ...], options_key: str) -> str:
         digest.update(source.fingerprint())
         digest.update(repr((count.format, sorted(columns.items()), count.validation)).encode())
     digest.update(job.encoder.fingerprint())
-    digest.update(repr((job.max_tokens, job.overlong, job.marker, CHUNK, options_key)).encode())
+    digest.update(repr((job.max_tokens, job.overlong, job.marker, job.tags, CHUNK, options_key)).encode())
     digest.update(version("tokenizers").encode() + version("jinja2").encode())
     here = Path(__file__).parent
     for file in sorted([*here.rglob("*.py"), *here.rglob("*.jinja")]):

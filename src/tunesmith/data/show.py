@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from tunesmith.contracts.batch import Example
@@ -48,7 +49,18 @@ def plain_lines(prepared: Prepared, count: int) -> list[str]:
 
 
 def runs(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]:
-    """The sequence as (text, trained, special): neighbours of one kind together, special tokens one by one."""
+    """The sequence as (text, trained, special): neighbours of one kind together, special tokens one by one.
+
+    Several answers to one question are shown one after the other, each under a line with its number.
+    """
+    edges = (0, *(edge for edge in example.branches if edge), len(example))
+    for start, end in pairwise(edges):
+        if start in example.branches:
+            yield f"\n[answer {example.branches.index(start) + 1}] ", False, True
+        yield from _kinds(replace(example, ids=example.ids[start:end], trained=example.trained[start:end]), tokens)
+
+
+def _kinds(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]:
     specials = set(tokens.special.values())
     pairs = zip(example.ids.tolist(), example.trained.tolist(), strict=True)
     kinds = [(flag, number in specials) for number, flag in pairs]

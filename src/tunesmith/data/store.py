@@ -6,9 +6,11 @@ chunk it was in and nothing else. When all chunks are there they are joined into
     ids.bin       uint16 or int32, all sequences one after the other
     trained.bin   bool, the same length
     labels.bin    int32, labels of all sequences one after the other (empty for language models)
-    index.npz     offsets int64 [n+1], label_offsets int64 [n+1], row int64, source int16, group uint64, piece int32,
+    branches.bin  int32, where the answers of each sequence begin (empty where it is no pair or group)
+    extra-X.bin   float32, the objective's own numbers X
+    index.npz     offsets int64 [n+1] of each ragged array by name, row int64, source int16, group uint64, piece int32,
                   targets int32, line int32, second int32, labelled bool (each [n])
-    store.json    dtype of ids;   ledger.json   the ledger
+    store.json    dtype of ids, names of extras;   ledger.json   the ledger
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ from tunesmith.data.ledger import Ledger
 from tunesmith.files import whole_folder, write_bytes, write_json
 
 INDEX = ("row", "source", "line", "group", "piece", "targets", "second", "labelled")
-TOKENS = ("ids", "trained", "labels")
-"""Arrays that are joined into one file each."""
+RAGGED = {"ids": "", "trained": "bool", "labels": "int32", "branches": "int32"}
+"""Arrays that are joined into one file each, with as many items a sequence as it has; and their dtypes."""
+EXTRA = "extra-"
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,16 @@ class TokenStore:
 
     def __init__(self, folder: Path, chosen: NDArray[np.int64] | None = None) -> None:
         self.folder = folder
-        dtype = json.loads((folder / "store.json").read_text())["dtype"]
+        about = json.loads((folder / "store.json").read_text())
         with np.load(folder / "index.npz") as index:
-            self._offsets: NDArray[np.int64] = index["offsets"]
-            self._label_offsets: NDArray[np.int64] = index["label_offsets"]
+            dtypes = RAGGED | {"ids": about["dtype"]} | {EXTRA + name: "float32" for name in about["extras"]}
+            self._ragged = {
+                name: _Ragged(_mapped(folder / f"{name}.bin", dtype), index[f"{name}_offsets"])
+                for name, dtype in dtypes.items()
+            }
             self._second: NDArray[np.int32] = index["second"]
             self._labelled: NDArray[np.bool_] = index["labelled"]
-            count = len(self._offsets) - 1
+            count = len(self._second)
             self.chosen = np.arange(count, dtype=np.int64) if chosen is None else chosen
             self.rows: NDArray[np.int64] = index["row"][self.chosen]
             self.sources: NDArray[np.int16] = index["source"][self.chosen]
@@ -68,9 +74,8 @@ class TokenStore:
             self.groups: NDArray[np.uint64] = index["group"][self.chosen]
             self.pieces: NDArray[np.int32] = index["piece"][self.chosen]
             self.trained_counts: NDArray[np.int32] = index["targets"][self.chosen]
-        self._ids = _mapped(folder / "ids.bin", dtype)
-        self._trained = _mapped(folder / "trained.bin", "bool")
-        self._labels = _mapped(folder / "labels.bin", "int32")
+        self.extras: list[str] = about["extras"]
+        """Names of the numbers that the objective wrote."""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -80,29 +85,48 @@ class TokenStore:
 
     def __getitem__(self, index: int) -> Example:
         at = int(self.chosen[index])
-        span = slice(int(self._offsets[at]), int(self._offsets[at + 1]))
-        ids = np.asarray(self._ids[span], dtype=np.int32)
-        row, source = int(self.rows[index]), int(self.sources[index])
-        labels = None
-        if self._labelled[at]:
-            labels = np.array(self._labels[int(self._label_offsets[at]) : int(self._label_offsets[at + 1])])
-        return Example(ids, np.array(self._trained[span]), row, source, labels, int(self._second[at]))
+        ragged = self._ragged
+        return Example(
+            ids=np.asarray(ragged["ids"][at], dtype=np.int32),
+            trained=np.array(ragged["trained"][at]),
+            row=int(self.rows[index]),
+            source=int(self.sources[index]),
+            labels=np.array(ragged["labels"][at]) if self._labelled[at] else None,
+            second=int(self._second[at]),
+            branches=tuple(ragged["branches"][at].tolist()),
+            extras={name: np.array(ragged[EXTRA + name][at]) for name in self.extras},
+        )
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each sequence, int64 ``[n]``."""
-        return self._offsets[self.chosen + 1] - self._offsets[self.chosen]
+        offsets = self._ragged["ids"].offsets
+        return offsets[self.chosen + 1] - offsets[self.chosen]
 
     def only(self, mask: NDArray[np.bool_]) -> TokenStore:
         """The sequences where ``mask`` (bool ``[n]``) is set."""
         return TokenStore(self.folder, self.chosen[mask])
 
 
+@dataclass(frozen=True)
+class _Ragged:
+    """Item ``at`` is ``values[offsets[at]:offsets[at + 1]]``."""
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    def __getitem__(self, at: int) -> NDArray[Any]:
+        return self.values[int(self.offsets[at]) : int(self.offsets[at + 1])]
+
+
 def example_of(encoding: Encoding, row: int) -> Example:
     """An encoding as the store would give it back."""
     labels = None if encoding.labels is None else np.array(encoding.labels, dtype=np.int32)
     ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=np.bool_)
-    return Example(ids, trained, row, labels=labels, second=encoding.second)
+    extras = {name: np.array(values, dtype=np.float32) for name, values in encoding.extras.items()}
+    return Example(
+        ids, trained, row, labels=labels, second=encoding.second, branches=tuple(encoding.branches), extras=extras
+    )
 
 
 def _mapped(path: Path, dtype: str) -> NDArray[Any]:
@@ -117,26 +141,29 @@ def part_path(folder: Path, number: int) -> Path:
 
 def write_part(path: Path, sequences: Sequence[Encoded], *, ledger: Ledger, vocabulary: int) -> None:
     """One finished chunk: its sequences and its part of the ledger, atomically."""
-    dtype = np.uint16 if vocabulary <= 1 << 16 else np.int32
-    ids = list(chain.from_iterable(one.encoding.ids for one in sequences))
-    trained = b"".join(bytes(one.encoding.trained) for one in sequences)
-    labels = [one.encoding.labels or [] for one in sequences]
+    encodings = [one.encoding for one in sequences]
     arrays: dict[str, Any] = {
-        "ids": np.array(ids, dtype=dtype),
-        "trained": np.frombuffer(trained, dtype=np.bool_),
-        "labels": np.array(list(chain.from_iterable(labels)), dtype=np.int32),
-        "label_lengths": np.array(list(map(len, labels)), dtype=np.int64),
-        "labelled": np.array([one.encoding.labels is not None for one in sequences], dtype=np.bool_),
-        "second": np.array([one.encoding.second for one in sequences], dtype=np.int32),
-        "lengths": np.array([len(one.encoding.ids) for one in sequences], dtype=np.int64),
+        "labelled": np.array([one.labels is not None for one in encodings], dtype=np.bool_),
+        "second": np.array([one.second for one in encodings], dtype=np.int32),
         "row": np.array([one.row for one in sequences], dtype=np.int64),
         "source": np.array([one.source for one in sequences], dtype=np.int16),
         "line": np.array([one.line for one in sequences], dtype=np.int32),
         "group": np.array([one.group for one in sequences], dtype=np.uint64),
-        "targets": np.array([one.encoding.trained.count(True) for one in sequences], dtype=np.int32),
+        "targets": np.array([one.trained.count(True) for one in encodings], dtype=np.int32),
         "piece": np.array([one.piece for one in sequences], dtype=np.int32),
         "ledger": np.frombuffer(json.dumps(ledger.to_json()).encode(), dtype=np.uint8),
     }
+    ragged: dict[str, tuple[list[Sequence[Any]], Any]] = {
+        "ids": ([one.ids for one in encodings], np.uint16 if vocabulary <= 1 << 16 else np.int32),
+        "trained": ([one.trained for one in encodings], np.bool_),
+        "labels": ([one.labels or [] for one in encodings], np.int32),
+        "branches": ([one.branches for one in encodings], np.int32),
+    }
+    for name in encodings[0].extras if encodings else ():
+        ragged[EXTRA + name] = ([one.extras[name] for one in encodings], np.float32)
+    for name, (items, dtype) in ragged.items():
+        arrays[name] = np.array(list(chain.from_iterable(items)), dtype=dtype)
+        arrays[f"{name}_lengths"] = np.array(list(map(len, items)), dtype=np.int64)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
@@ -152,23 +179,34 @@ def read_ledger(parts: Sequence[Path], ledger: Ledger) -> Ledger:
 
 def join_parts(parts: Sequence[Path], folder: Path, *, ledger: Ledger) -> None:
     """Join finished chunks into the store ``folder``, whole or not at all; one chunk in memory at a time."""
-    index: dict[str, list[NDArray[Any]]] = {name: [] for name in (*INDEX, "lengths", "label_lengths")}
+    extras = sorted({name for path in parts for name in _extras(path)})
+    names = [*RAGGED, *extras]
+    index: dict[str, list[NDArray[Any]]] = {name: [] for name in INDEX}
+    lengths: dict[str, list[NDArray[np.int64]]] = {name: [] for name in names}
     dtype = "uint16"
     with whole_folder(folder) as temporary:
         with ExitStack() as files:
-            opened = {name: files.enter_context((temporary / f"{name}.bin").open("wb")) for name in TOKENS}
+            opened = {name: files.enter_context((temporary / f"{name}.bin").open("wb")) for name in names}
             for path in parts:
                 with np.load(path) as part:
                     dtype = str(part["ids"].dtype)
-                    for name, file in opened.items():
-                        file.write(part[name].tobytes())
+                    for name in names:
+                        if name in part:  # a chunk of which nothing is left has no extras
+                            opened[name].write(part[name].tobytes())
+                            lengths[name].append(part[f"{name}_lengths"])
                     for name, arrays in index.items():
                         arrays.append(part[name])
-        joined: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in index.items()}
-        offsets, label_offsets = _offsets(joined.pop("lengths")), _offsets(joined.pop("label_lengths"))
-        np.savez(temporary / "index.npz", offsets=offsets, label_offsets=label_offsets, **joined)
-        write_json(temporary / "store.json", {"dtype": dtype})
+        joined = {name: np.concatenate(arrays) for name, arrays in index.items()}
+        joined |= {f"{name}_offsets": _offsets(np.concatenate(found)) for name, found in lengths.items()}
+        np.savez(temporary / "index.npz", **joined)  # type: ignore[arg-type]
+        about = {"dtype": dtype, "extras": [name.removeprefix(EXTRA) for name in extras]}
+        write_json(temporary / "store.json", about)
         ledger.save(temporary / "ledger.json")
+
+
+def _extras(part: Path) -> list[str]:
+    with np.load(part) as arrays:
+        return [name for name in arrays.files if name.startswith(EXTRA) and not name.endswith("_lengths")]
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there, verified by checksum before they are trusted.
 
 ``checkpoints/step-000200/`` holds ``weights.safetensors`` (float32 masters), ``optimizer.safetensors``,
-``method.safetensors`` (what the method itself remembers) and ``progress.json`` (where the run stands, and checksums).
+``method.safetensors`` and ``feed.safetensors`` (what the method and the rows themselves remember) and ``progress.json``
+(where the run stands, and checksums).
 Random state is not stored: it is a function of the step (see ``seed``).
 """
 
@@ -25,7 +26,7 @@ from tunesmith.errors import UserError
 from tunesmith.files import sha256, whole_folder, write_json
 
 PATTERN = re.compile(r"^step-(\d{6,})$")
-TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "method.safetensors")
+TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors", "method.safetensors", "feed.safetensors")
 
 
 @dataclass
@@ -56,12 +57,16 @@ def save(
     weights: Weights,
     optimizer: optimizers.Optimizer,
     *,
-    state: Mapping[str, torch.Tensor] | None = None,
+    method: Mapping[str, torch.Tensor] | None = None,
+    feed: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
-    """Write the checkpoint of ``progress.step`` under ``folder`` and return its path; ``state`` is the method's own."""
+    """Write the checkpoint of ``progress.step`` under ``folder`` and return its path.
+
+    ``method`` and ``feed`` are the states of the method and of the rows.
+    """
     path = folder / f"step-{progress.step:06d}"
     with whole_folder(path) as temporary:
-        contents = (weights.values, optimizers.state_tensors(optimizer), state or {})
+        contents = (weights.values, optimizers.state_tensors(optimizer), method or {}, feed or {})
         for name, tensors in zip(TENSOR_FILES, contents, strict=True):
             stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             save_file(stored, temporary / name)
@@ -129,6 +134,11 @@ def restore(path: Path, weights: Weights, optimizer: optimizers.Optimizer) -> di
         ) from error
     optimizers.load_state(optimizer, load_file(path / TENSOR_FILES[1]))
     return load_file(path / TENSOR_FILES[2])
+
+
+def feed_state(path: Path) -> dict[str, torch.Tensor]:
+    """The rows' own state in a verified checkpoint."""
+    return load_file(path / TENSOR_FILES[3])
 
 
 def carry(path: Path, optimizer: optimizers.Optimizer) -> int:

@@ -4,7 +4,7 @@
     backward -> add up over processes -> clip -> step -> publish -> report -> evaluate -> save
 
 An update's loss is  Σ_terms weight · (Σ_units value) / count,  with the count known before any forward pass, so how
-an update is cut into micro-batches or spread over processes changes nothing.
+an update is cut into micro-batches or spread over processes changes nothing. Terms of weight 0 are only measured.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from tunesmith.contracts.batch import Example, Feed
+from tunesmith.contracts.batch import Batch, Example, Feed
 from tunesmith.contracts.method import Attached, Moment
 from tunesmith.contracts.objective import Objective
+from tunesmith.contracts.policy import Outputs
 from tunesmith.engine import checkpoint, microbatch, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.interrupt import Interrupt
@@ -35,6 +37,10 @@ from tunesmith.recipe.schema import TrainConfig
 from tunesmith.seed import derive
 
 Evaluate = Callable[[int], Mapping[str, float]]
+Beside = Callable[[Sequence[Example], Batch], Outputs]
+"""A frozen model beside the trained one: examples and their batch -> what the objective wants of it there."""
+Penalty = Callable[[], torch.Tensor | None]
+"""A differentiable scalar that is added to the loss once an update; None where there is none."""
 
 
 @dataclass
@@ -58,6 +64,10 @@ class Job:
     evaluate: Evaluate | None = None
     relieve: Callable[[], bool] | None = None
     """Called when even the smallest micro-batch does not fit: frees memory another way, or says False."""
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """The frozen models that the objective names."""
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
+    """Besides the method's own, by name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,17 @@ class Update:
     seconds: float
     microbatches: int
     penalty: float = 0.0
-    """what the method added to the loss (of the first process)"""
+    """what penalties added to the loss (of the first process)"""
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """each term by name, divided; measurements too"""
+
+
+@dataclass
+class Sums:
+    """The loss of some micro-batches, and their terms by name, all divided by the update's counts."""
+
+    loss: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 def fit(job: Job, progress: Progress) -> Progress:
@@ -97,16 +117,17 @@ def one_update(job: Job, step: int) -> Update:
     started = time.perf_counter()
     examples = job.feed.update(step)
     counts = job.objective.counts(examples)
-    budget = job.microbatch_tokens
+    budget, decomposes = job.microbatch_tokens, job.objective.decomposes
     while True:
-        pieces = microbatch.cut(examples, budget, at_least=job.workers.world)
+        pieces = microbatch.cut(examples, budget, at_least=job.workers.world) if decomposes else [list(examples)]
         try:
-            loss = accumulate(job, pieces, counts, step)
+            sums = accumulate(job, pieces, counts, step)
             penalty = _penalize(job)
             break
         except torch.OutOfMemoryError:
-            budget = _smaller(job, budget, examples, step)
-    loss = _add_up(job, loss)
+            budget = _smaller(job, budget if decomposes else 0, examples, step)
+    sums = _add_up(job, sums, counts)
+    loss = sums.loss
     if not math.isfinite(loss + penalty):
         raise _not_finite(step, loss + penalty)
     norm = job.weights.clip(job.config.clip)
@@ -129,45 +150,56 @@ def one_update(job: Job, step: int) -> Update:
         seconds=time.perf_counter() - started,
         microbatches=len(pieces),
         penalty=penalty,
+        terms=sums.terms,
     )
 
 
-def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int) -> float:
-    """Forward and backward of this process's pieces; returns its share of the update's loss."""
+def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int) -> Sums:
+    """Forward and backward of this process's pieces; returns its share of the update."""
     torch.manual_seed(derive(job.seed, "update", step, job.workers.rank))
     job.policy.train()
-    total = 0.0
+    sums = Sums()
     device = next(job.policy.parameters()).device
     for piece in job.workers.share(pieces):
         batch = job.objective.collate(piece).to(device)
+        batch = replace(batch, beside={name: job.beside[name](piece, batch) for name in job.objective.beside})
         outputs = job.policy(batch, job.objective.want)
-        terms = job.objective.loss(outputs, batch)
-        loss = sum((term.weight / counts[term.name] * term.values.sum() for term in terms), torch.zeros(()))
+        loss = torch.zeros((), device=device)
+        for term in job.objective.loss(outputs, batch):
+            value = term.values.sum() / counts[term.name]
+            if term.weight:
+                loss = loss + term.weight * value
+            sums.terms[term.name] = sums.terms.get(term.name, 0.0) + float(value.detach())
         loss.backward()
-        total += float(loss.detach())
-    return total
+        sums.loss += float(loss.detach())
+    return sums
 
 
 def _penalize(job: Job) -> float:
-    """Backward of the method's penalty, once an update: in the first process, whose gradients are summed with all."""
-    penalty = job.attached.penalty() if job.workers.first else None
-    if penalty is None:
-        return 0.0
-    penalty.backward()
-    return float(penalty.detach())
+    """Backward of all penalties, once an update: in the first process, whose gradients are summed with all."""
+    total = 0.0
+    for penalty in (job.attached.penalty, *job.penalties.values()):
+        value = penalty() if job.workers.first else None
+        if value is not None:
+            value.backward()
+            total += float(value.detach())
+    return total
 
 
-def _add_up(job: Job, loss: float) -> float:
-    """Sum losses and gradients over processes; afterwards all hold the update's own. Returns its loss."""
+def _add_up(job: Job, sums: Sums, counts: Mapping[str, float]) -> Sums:
+    """Sum losses and gradients over processes; afterwards all hold the update's own."""
     job.weights.collect()
-    shared = torch.tensor([loss], dtype=torch.float64)
+    if job.workers.world == 1:
+        return sums
+    shared = torch.tensor([sums.loss, *(sums.terms.get(name, 0.0) for name in counts)], dtype=torch.float64)
     job.workers.add([shared])
-    if job.workers.world > 1:  # a process without a micro-batch has no gradients, and must take part in every sum
-        existing = job.weights.existing()
-        job.workers.add([existing])
-        job.weights.fill(existing)
+    # a process without a micro-batch has no gradients, and must take part in every sum
+    existing = job.weights.existing()
+    job.workers.add([existing])
+    job.weights.fill(existing)
     job.workers.add(list(job.weights.gradients()))
-    return float(shared)
+    loss, *terms = shared.tolist()
+    return Sums(loss, dict(zip(counts, terms, strict=True)))
 
 
 def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> int:
@@ -175,9 +207,9 @@ def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> i
     smallest = budget <= longest
     if job.workers.world > 1 or (smallest and not (job.relieve is not None and job.relieve())):
         raise UserError(
-            f"out of memory in update {step + 1}, even with {budget} tokens at once",
-            hint="Lower train.tokens_per_microbatch or data.max_tokens, or set model.checkpointing: on. "
-            "The last checkpoint is whole; continue with --resume.",
+            f"out of memory in update {step + 1}, even with {budget or sum(map(len, examples))} tokens at once",
+            hint=f"Lower {'train.tokens_per_microbatch' if budget else 'train.batch_size'} or data.max_tokens, or set "
+            "model.checkpointing: on. The last checkpoint is whole; continue with --resume.",
             code="out-of-memory",
         )
     job.weights.drop_gradients()
@@ -197,7 +229,7 @@ def _note(job: Job, progress: Progress, update: Update) -> None:
     progress.loss_tokens += update.units
     progress.seconds += update.seconds
     progress.last["train_loss"] = update.loss
-    values = {
+    values: dict[str, Any] = {
         "loss": update.loss,
         "norm": update.norm,
         "rate": update.rate,
@@ -208,6 +240,8 @@ def _note(job: Job, progress: Progress, update: Update) -> None:
     }
     if update.penalty:
         values["penalty"] = update.penalty
+    if len(update.terms) > 1:
+        values["terms"] = dict(update.terms)
     job.emit(Event("step", progress.step, values))
 
 
@@ -246,7 +280,8 @@ def save_best(job: Job) -> None:
 def _save(job: Job, progress: Progress) -> None:
     if job.workers.first:
         folder = job.folder / "checkpoints"
-        path = checkpoint.save(folder, progress, job.weights, job.optimizer, state=job.attached.state())
+        states = {"method": job.attached.state(), "feed": job.feed.state()}
+        path = checkpoint.save(folder, progress, job.weights, job.optimizer, **states)
         checkpoint.prune(folder, job.config.keep)
         job.emit(Event("saved", progress.step, {"path": str(path)}))
 

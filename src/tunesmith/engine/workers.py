@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -60,6 +60,22 @@ class Workers:
             return result
         self.wait()
         return work()
+
+    def from_first(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` gives in the first process, in all of them; what it raises there is raised in all."""
+        if self.world == 1:
+            return work()
+        held: list[Any] = [None, None]
+        if self.first:
+            try:
+                held[0] = work()
+            except Exception as error:  # the others wait: they must hear of it
+                held[1] = error
+        dist.broadcast_object_list(held, src=0)
+        if held[1] is not None:
+            raise held[1]
+        result: Result = held[0]
+        return result
 
     def wait(self) -> None:
         """Return when all processes have come here: what the first wrote before is then there for all."""

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.evaluation.answers import AnswerReport
-from tunesmith.evaluation.labels import LOWER_IS_BETTER, LabelReport
+from tunesmith.evaluation.labels import LabelReport, lower_is_better
 from tunesmith.evaluation.loss import LossReport
 from tunesmith.evaluation.retention import forgetting
+from tunesmith.evaluation.tasks import TasksReport
+from tunesmith.evaluation.terms import TermReport
 from tunesmith.metrics.intervals import Estimate, paired_difference, ratio_interval
 
 Verdict = Literal["better", "worse", "same", "unknown"]
@@ -67,12 +69,28 @@ def compare_loss(what: str, before: LossReport | None, after: LossReport) -> lis
     ]
 
 
-def compare_labels(what: str, before: LabelReport | None, after: LabelReport) -> list[Comparison]:
-    """Loss and every metric of a task head."""
+def compare_labels(
+    what: str, before: LabelReport | TasksReport | None, after: LabelReport | TasksReport
+) -> list[Comparison]:
+    """Loss and every metric of a task head, where ``before`` is of the same rows."""
+    if before is not None and not after.sums.same_sequences(before.sums):
+        before = None
     changes = {} if before is None else after.change_from(before)
     old = {} if before is None else before.metrics()
     return [
-        Comparison(what, name, old.get(name), value, changes.get(name), higher_is_better=name not in LOWER_IS_BETTER)
+        Comparison(what, name, old.get(name), value, changes.get(name), higher_is_better=not lower_is_better(name))
+        for name, value in after.metrics().items()
+    ]
+
+
+def compare_terms(what: str, before: TermReport | None, after: TermReport) -> list[Comparison]:
+    """Loss and every measurement of an objective that is judged by its own terms."""
+    changes = {} if before is None else after.change_from(before)
+    old = {} if before is None else before.metrics()
+    return [
+        Comparison(
+            what, name, old.get(name), value, changes.get(name), higher_is_better=not after.lower_is_better(name)
+        )
         for name, value in after.metrics().items()
     ]
 

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.contracts.objective import Problem
+from tunesmith.contracts.objective import Problem, TaskHead
 from tunesmith.metrics import confusion, correlation, multi_label
 from tunesmith.metrics.calibration import calibration_error
+from tunesmith.metrics.entities import matches, names_entities
 from tunesmith.metrics.intervals import Estimate, Statistics, mean_interval, ratio_interval, resampled
 
 LOWER_IS_BETTER = frozenset({"loss", "squared_error", "calibration_error"})
-MEANS = frozenset({"accuracy", "exact_match", "f1"})
+RETRIEVAL = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10", "map")
+MEANS = frozenset({"accuracy", "exact_match", "f1", *RETRIEVAL})
 """Metrics that are plain means over units, whose interval is exact where all units agree."""
 
 
@@ -33,8 +35,26 @@ NAMES: Mapping[Problem, tuple[str, ...]] = {
     "number": ("loss", "squared_error", "pearson", "spearman"),
     "tokens": ("loss", "accuracy", "macro_f1"),
     "span": ("loss", "exact_match", "f1"),
+    "embedding": ("loss", *RETRIEVAL, "pearson", "spearman"),
 }
 """Metrics of each problem."""
+ENTITIES = ("entity_f1", "entity_precision", "entity_recall")
+"""Metrics of words besides, where their labels name entities."""
+KNOWN = frozenset(chain(*NAMES.values(), ENTITIES))
+
+
+def metric_names(head: TaskHead) -> tuple[str, ...]:
+    """Metrics of a task head; of several tasks ``name/metric`` of each. Labels not known yet may name entities."""
+    if head.problem == "tasks":
+        own = (f"{name}/{metric}" for name, one in head.tasks.items() for metric in metric_names(one))
+        return ("loss", *own)
+    words = head.problem == "tokens" and (not head.labels or names_entities(head.labels))
+    return (*NAMES[head.problem], *(ENTITIES if words else ()))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Which way ``metric`` (or ``task/metric``) improves."""
+    return metric.rpartition("/")[2] in LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -93,8 +113,8 @@ class Given:
             self.labels,
             self.loss[chosen],
             self.weight[chosen],
-            [self.wanted[at] for at in places],
-            [self.said[at] for at in places],
+            [self.wanted[at] for at in places] if self.wanted else [],
+            [self.said[at] for at in places] if self.said else [],
             {name: values[chosen] for name, values in self.columns.items()},
             self.sources[chosen],
             self.content[chosen],
@@ -190,18 +210,46 @@ def _of_words(given: Given) -> Statistics:
     unit = np.repeat(np.arange(units), [len(words) for words in given.wanted])
     wanted, said = (np.array([*chain.from_iterable(lists)], dtype=np.int64) for lists in (given.wanted, given.said))
     cell = wanted * classes + said
+    found = _entities(given) if names_entities(given.labels) else None
 
     def statistics(places: NDArray[np.int64]) -> dict[str, float]:
         times = np.bincount(places, minlength=units)[unit]
         table = np.bincount(cell, weights=times, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
-        return {"accuracy": confusion.accuracy(table), "macro_f1": confusion.macro_f1(table)}
+        words = {"accuracy": confusion.accuracy(table), "macro_f1": confusion.macro_f1(table)}
+        return words if found is None else words | _matched(*found[:, places].sum(axis=1))
 
     return statistics
+
+
+def _entities(given: Given) -> NDArray[np.float64]:
+    """``[3, U]``: how many entities each text has, how many are said, how many of them are right."""
+    names = np.array(given.labels)
+    both = zip(given.wanted, given.said, strict=True)
+    found = [matches(names[wanted].tolist(), names[said].tolist()) for wanted, said in both]
+    return np.array([[one.wanted, one.said, one.right] for one in found], dtype=np.float64).T
+
+
+def _matched(wanted: float, said: float, right: float) -> dict[str, float]:
+    """Micro-averaged over all entities; 0 where there are none to be right about."""
+    return {
+        "entity_f1": 2 * right / max(1.0, wanted + said),
+        "entity_precision": right / max(1.0, said),
+        "entity_recall": right / max(1.0, wanted),
+    }
 
 
 def _of_answers(given: Given) -> Statistics:
     names = ("exact_match", "f1")
     return lambda places: {name: float(given.columns[name][places].mean()) for name in names}
+
+
+def _of_vectors(given: Given) -> Statistics:
+    """Agreement with scores where there are any, else retrieval."""
+    if given.wanted:
+        wanted, said = np.array(given.wanted, dtype=np.float64), np.array(given.said, dtype=np.float64)
+        measures = (correlation.pearson, correlation.spearman)
+        return lambda places: {one.__name__: one(wanted[places], said[places]) for one in measures}
+    return lambda places: {name: float(values[places].mean()) for name, values in given.columns.items()}
 
 
 def _present(lists: Sequence[Sequence[int]], classes: int) -> NDArray[np.bool_]:
@@ -217,4 +265,5 @@ _STATISTICS = {
     "number": _of_numbers,
     "tokens": _of_words,
     "span": _of_answers,
+    "embedding": _of_vectors,
 }

@@ -145,6 +145,7 @@ def content_of(example: Example) -> int:
     """Digest of an example's tokens and targets, in 48 bits: JSON keeps whole numbers only up to 53."""
     said = example.ids.astype(np.int32).tobytes() + example.trained.astype(bool).tobytes()
     said += b"" if example.labels is None else example.labels.tobytes()
+    said += b"" if not example.branches else np.array(example.branches, dtype=np.int64).tobytes()
     return int.from_bytes(hashlib.blake2b(said, digest_size=6).digest(), "big")
 
 

@@ -35,10 +35,15 @@ _VERSION = 1
 """raised when the same arguments would write another text"""
 
 
-def base_key(model: nn.Module, tokenizer: Any) -> str:
-    """Hex digest of the content of a base: names, dtypes, shapes and bytes of its weights, and its tokenizer."""
+def base_key(model: nn.Module, tokenizer: Any, *, without: Sequence[str] = ()) -> str:
+    """Hex digest of the content of a base: names, dtypes, shapes and bytes of its weights, and its tokenizer.
+
+    ``without`` are paths of modules that were added to it.
+    """
     digest = hashlib.sha256(_tokenizer_text(tokenizer).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name.rpartition(".")[0] in without:
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -89,7 +94,7 @@ def _write_text(
     seeds = [derive(seed, "own-text", number) for number in range(sequences)]
     answers = generator.generate(prompts, sampling=Sampling(temperature=1.0), seeds=seeds)
     return [
-        (len(prompt), [*prompt, *answer.ids, *([] if answer.stop is None else [answer.stop])])
+        (len(prompt), [*prompt, *answer.ids, *([answer.stop] if isinstance(answer.stop, int) else [])])
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
 

@@ -21,8 +21,9 @@ from pydantic import Field
 
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.evaluation.answers import AnswerReport
-from tunesmith.evaluation.labels import LOWER_IS_BETTER, NAMES, LabelReport
+from tunesmith.evaluation.labels import KNOWN, LabelReport, lower_is_better
 from tunesmith.evaluation.loss import LossReport
+from tunesmith.evaluation.tasks import TasksReport
 from tunesmith.metrics.intervals import Estimate
 from tunesmith.metrics.table import METRICS
 from tunesmith.recipe.base import Config
@@ -42,7 +43,7 @@ class Task(Config):
     """A file of rows (relative to the suite file), or the rows themselves."""
     metric: str = "exact_match"
     """`exact_match` or `f1` of generated answers, or `perplexity` of the rows' answers or text; of a model with a task
-    head any metric of its objective (`accuracy`, `macro_f1`, `pearson` …)."""
+    head any metric of its objective (`accuracy`, `macro_f1`, `pearson` …; of several tasks `name/accuracy`)."""
     threshold: float | None = None
     """What passes: at least this value, for perplexity at most."""
 
@@ -50,7 +51,7 @@ class Task(Config):
         """Whether ``value`` meets the threshold (always, where there is none)."""
         if self.threshold is None:
             return True
-        low = self.metric == PERPLEXITY or self.metric in LOWER_IS_BETTER
+        low = self.metric == PERPLEXITY or lower_is_better(self.metric)
         return value <= self.threshold if low else value >= self.threshold
 
 
@@ -138,7 +139,7 @@ def run_suite(
     read: Callable[[Path], Sequence[Row]],
     answers: Callable[[Sequence[Row]], AnswerReport],
     loss: Callable[[Sequence[Row]], LossReport],
-    labels: Callable[[Sequence[Row]], LabelReport] | None = None,
+    labels: Callable[[Sequence[Row]], LabelReport | TasksReport] | None = None,
 ) -> SuiteResult:
     """Measure every task: ``read`` a rows file, generate and score ``answers``, or take the ``loss`` of rows.
 
@@ -168,7 +169,7 @@ def run_suite(
     return SuiteResult(suite.name, results)
 
 
-def _of_labels(task: Task, report: LabelReport) -> Estimate:
+def _of_labels(task: Task, report: LabelReport | TasksReport) -> Estimate:
     metrics = report.metrics()
     if task.metric not in metrics:
         raise UserError(
@@ -187,9 +188,9 @@ def _located(task: Task, folder: Path) -> str | list[dict[str, Any]]:
 
 def _check(tasks: Sequence[Task], path: Path) -> None:
     names: set[str] = set()
-    known = sorted({*METRICS, PERPLEXITY, *(name for names in NAMES.values() for name in names)})
+    known = sorted({*METRICS, PERPLEXITY, *KNOWN})
     for task in tasks:
-        if task.metric not in known:
+        if task.metric.rpartition("/")[2] not in known:
             raise UserError(
                 f"unknown metric of the task '{task.name}' in {path}",
                 got=f"'{task.metric}'",

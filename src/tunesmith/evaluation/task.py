@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +14,11 @@ from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Encoder, Record
 from tunesmith.contracts.objective import Objective, TaskHead
 from tunesmith.data.framing import Window
+from tunesmith.evaluation.embedding import evaluate_embeddings
 from tunesmith.evaluation.labels import Given, LabelReport
 from tunesmith.evaluation.loss import content_of, microbatches
 from tunesmith.evaluation.spans import best_answer
+from tunesmith.evaluation.tasks import TaskPart, TasksReport, TasksSums
 from tunesmith.generation.inference import inference
 from tunesmith.metrics.auroc import auroc_parts
 from tunesmith.metrics.exact_match import exact_match
@@ -29,11 +31,15 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores ``[n, C]`` of one example's targets, its summed loss and what that is divided by."""
+    """Scores ``[n, C]`` of one example's targets, its summed loss and what that is divided by.
+
+    ``losses`` are those of each task, where there are several.
+    """
 
     scores: NDArray[np.float64]
     loss: float
     weight: float
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,16 @@ class Questions:
 
     records: Mapping[int, Record]
     encoder: Encoder
+
+
+class HasTasks(Protocol):
+    """The part of the objective ``multi`` that is needed here."""
+
+    tasks: Mapping[str, Any]
+
+    def parts(self, examples: Sequence[Example]) -> Mapping[str, Mapping[int, Example]]:
+        """For each task the examples that have it, with its labels alone, by place."""
+        ...
 
 
 class FindsAnswers(Protocol):
@@ -62,28 +78,20 @@ def evaluate_task(
     *,
     tokens_per_microbatch: int,
     questions: Questions | None = None,
-) -> LabelReport:
+) -> LabelReport | TasksReport:
     """Metrics of ``examples`` (labelled) without gradients; ``questions`` where answers are texts."""
     task = objective.head()
     assert task is not None
+    if task.problem == "embedding":
+        embeds: Any = objective
+        return evaluate_embeddings(policy, embeds, examples, tokens_per_microbatch=tokens_per_microbatch)
     scored = score(policy, objective, examples, tokens_per_microbatch=tokens_per_microbatch)
     if task.problem == "span":
         assert questions is not None
         return LabelReport(_answers(task, objective, examples, scored, questions))
-    wanted, said, columns = _SAID[task.problem](examples, scored)
-    return LabelReport(
-        Given(
-            task.problem,
-            task.labels,
-            np.array([one.loss for one in scored]),
-            np.array([one.weight for one in scored]),
-            wanted,
-            said,
-            columns,
-            np.array([example.source for example in examples], dtype=np.int64),
-            np.array([content_of(example) for example in examples], dtype=np.int64),
-        )
-    )
+    if task.problem == "tasks":
+        return TasksReport(TasksSums(_tasks(task, objective, examples, scored)))
+    return LabelReport(_given(task, examples, scored))
 
 
 def score(
@@ -98,11 +106,46 @@ def score(
             outputs = policy(batch, objective.want)
             terms = objective.loss(outputs, batch)
         assert outputs.scores is not None
-        losses = sum((term.weight * term.values.double() for term in terms), torch.zeros(())).tolist()
+        loss = sum((term.weight * term.values.double() for term in terms), torch.zeros(())).tolist()
+        losses = {term.name: term.values.tolist() for term in terms}
         parts = outputs.scores.double().cpu().split([example.targets for example in chosen])
-        for number, example, part, loss in zip(numbers, chosen, parts, losses, strict=True):
-            found[number] = Scored(part.numpy(), loss, sum(objective.counts([example]).values()))
+        for at, (number, example, part) in enumerate(zip(numbers, chosen, parts, strict=True)):
+            own = {name: values[at] for name, values in losses.items()}
+            found[number] = Scored(part.numpy(), loss[at], sum(objective.counts([example]).values()), own)
     return [found[number] for number in range(len(examples))]
+
+
+def _given(task: TaskHead, examples: Sequence[Example], scored: Sequence[Scored]) -> Given:
+    wanted, said, columns = _SAID[task.problem](task, examples, scored)
+    return Given(
+        task.problem,
+        task.labels,
+        np.array([one.loss for one in scored]),
+        np.array([one.weight for one in scored]),
+        wanted,
+        said,
+        columns,
+        np.array([example.source for example in examples], dtype=np.int64),
+        np.array([content_of(example) for example in examples], dtype=np.int64),
+    )
+
+
+def _tasks(
+    task: TaskHead, objective: Any, examples: Sequence[Example], scored: Sequence[Scored]
+) -> dict[str, TaskPart]:
+    """What is said of each task, of the examples that have it; without tasks that none has."""
+    multi: HasTasks = objective
+    places, found = task.places(), {}
+    for name, own in multi.parts(examples).items():
+        single = multi.tasks[name]
+        parts = [
+            Scored(scored[at].scores[:, places[name]], scored[at].losses[name], sum(single.counts([one]).values()))
+            for at, one in own.items()
+        ]
+        if own:
+            given = _given(task.tasks[name], list(own.values()), parts)
+            found[name] = TaskPart(given, np.array(list(own), dtype=np.int64), single.weight)
+    return found
 
 
 Said = tuple[list[Any], list[Any], dict[str, NDArray[np.float64]]]
@@ -112,7 +155,7 @@ def _labels(example: Example) -> list[int]:
     return [] if example.labels is None else example.labels.tolist()
 
 
-def _one_class(examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
+def _one_class(_: TaskHead, examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
     scores = np.concatenate([one.scores for one in scored])
     wanted = np.array([_labels(example)[0] for example in examples], dtype=np.int64)
     said = scores.argmax(axis=1)
@@ -124,21 +167,26 @@ def _one_class(examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
     return wanted.tolist(), said.tolist(), columns
 
 
-def _classes(examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
+def _classes(_: TaskHead, examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
     said = [np.flatnonzero(sigmoid(one.scores[0]) >= SURE).tolist() for one in scored]
     return [_labels(example) for example in examples], said, {}
 
 
-def _number(examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
+def _number(task: TaskHead, examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
     bits = np.array([_labels(example)[0] for example in examples], dtype=np.int32)
-    return bits.view(np.float32).astype(float).tolist(), [float(one.scores[0, 0]) for one in scored], {}
+    return bits.view(np.float32).astype(float).tolist(), [number_said(task, one) for one in scored], {}
 
 
-def _words(examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
+def number_said(task: TaskHead, scored: Scored) -> float:
+    """The number that an output stands for, in the unit of the rows."""
+    return task.mean + task.deviation * float(scored.scores[0, 0])
+
+
+def _words(_: TaskHead, examples: Sequence[Example], scored: Sequence[Scored]) -> Said:
     return [_labels(example) for example in examples], [one.scores.argmax(axis=1).tolist() for one in scored], {}
 
 
-_SAID: Mapping[str, Callable[[Sequence[Example], Sequence[Scored]], Said]] = {
+_SAID: Mapping[str, Callable[[TaskHead, Sequence[Example], Sequence[Scored]], Said]] = {
     "class": _one_class,
     "classes": _classes,
     "number": _number,

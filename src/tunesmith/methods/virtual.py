@@ -2,7 +2,8 @@
 
 Three call shapes become one rule, "the vectors come before the first real token, positions count on from them":
 
-* flat (``layout=``): before each segment, also where our decoding cache is filled; decoding only shifts positions;
+* flat (``layout=``): before each segment that starts a sequence (one with a parent sees its parent's), also where our
+  decoding cache is filled; decoding only shifts positions;
 * padded or plain: after the padding on the left, if any, so that a row's numbers do not depend on its neighbours (a
   sliding window counts places, padding included); transformers' ``generate`` goes on by shifting;
 * outputs: hidden states lose the virtual rows, so that labels, readout and heads are as without them. A pooler (BERT)
@@ -22,8 +23,8 @@ import torch.nn.functional as F
 from tunesmith.contracts.batch import Layout
 from tunesmith.errors import UserError
 from tunesmith.methods.attached_vectors import AttachedVectors
-from tunesmith.methods.vectors import PLACE
 from tunesmith.models.drivers import first_position
+from tunesmith.models.prefixed import PLACE
 from tunesmith.models.segments import inserted, surplus
 
 
@@ -72,7 +73,7 @@ class AttachedPrompt(AttachedVectors):
     def _flat(self, body: Any, inputs: dict[str, Any], layout: Layout) -> dict[str, Any]:
         words = _embedded(body, inputs)[0]
         vectors = getattr(body, PLACE)().to(words.dtype)
-        places = inserted(layout.lengths, self.tokens, len(words), str(words.device))
+        places = inserted(layout.lengths, self.tokens, len(words), str(words.device), parents=layout.parents)
         cache = layout.cache.after(self.tokens) if layout.cache is not None else None
         source = places.source if cache else F.pad(places.source, (0, surplus(len(places.source), words.device)))
         counted = torch.arange(self.tokens, device=words.device)
@@ -81,7 +82,7 @@ class AttachedPrompt(AttachedVectors):
             "input_ids": None,
             "inputs_embeds": torch.cat([vectors, words]).index_select(0, source)[None],
             "position_ids": positions[source][None],
-            "layout": Layout(places.starts, places.lengths, cache),
+            "layout": Layout(places.starts, places.lengths, cache, layout.parents),
         }
         if inputs.get("token_type_ids") is not None:
             changed["token_type_ids"] = torch.cat([counted * 0, inputs["token_type_ids"][0]])[source][None]

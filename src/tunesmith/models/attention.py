@@ -1,4 +1,5 @@
-"""Attention over a flat stream: every segment sees itself and nothing else, and no padding is computed in linears.
+"""Attention over a flat stream: every segment sees itself, and the shared beginning it goes on from, and nothing else;
+no padding is computed in linears.
 
 Registered with transformers under the name ``tunesmith``; models then call :func:`attend` from every layer.
 
@@ -9,8 +10,12 @@ Segments of similar length share a bucket: they are padded to ``L`` only here, w
 compute dtype beat one kernel call a segment on a CPU (half the time of SDPA a segment at instruction lengths).
 Padding stands at the end, so causal rows never reach it; bidirectional models get a key mask.
 
-A layer may carry a ``key_value_prefix``: trained keys and values that every token sees before its own segment. There is
-one for all segments; no window hides it (a window of W counts the W tokens of the segment, as without a prefix).
+A segment with a parent (``Layout.parents``) sees all of the parent and then itself, causally: what its whole sequence
+would give, and the parent's rows are computed once for all that go on from it. A window counts the parent's tokens.
+Bidirectional models let a beginning see what follows, so drivers give them whole sequences.
+
+A layer may carry a ``key_value_prefix``: trained keys and values that every token sees before its own sequence. There
+is one for all; no window hides it (a window of W counts the W tokens of the sequence, as without a prefix).
 
 The trap: both the attention function and its mask function must be registered, or transformers drops overlays and
 hands us nothing to notice it by.
@@ -25,7 +30,7 @@ import torch.nn.functional as F
 
 from tunesmith.contracts.batch import Layout, Prefix
 from tunesmith.models.bucketed import bucketed_attention
-from tunesmith.models.segments import Shape, buckets, inserted, visible
+from tunesmith.models.segments import Seen, Shape, buckets, seen, visible
 
 NAME = "tunesmith"
 LONG = 1024
@@ -74,6 +79,8 @@ def attend(
         softcap=options.get("softcap"),
         dropout=float(options.get("dropout") or 0.0),
     )
+    if layout.parents is not None and not shape.causal:
+        raise RuntimeError(f"{type(module).__name__} is bidirectional: a beginning would not see what follows it")
     prefix: Prefix | None = getattr(module, "key_value_prefix", None)
     if layout.cache is not None:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
@@ -90,10 +97,10 @@ def segment_attention(
     shape: Shape,
     prefix: Prefix | None = None,
 ) -> torch.Tensor:
-    """Attention within each segment: ``[1, H, T, D]``, ``[1, K, T, D]`` twice -> ``[1, T, H, D]``."""
+    """Attention within each segment and its parent: ``[1, H, T, D]``, ``[1, K, T, D]`` twice -> ``[1, T, H, D]``."""
     if _varlen_fits(query, shape, prefix):
         return _varlen(query, key, value, layout, shape, prefix)
-    long = max(layout.lengths) > LONG
+    long = _plan(query, layout, prefix).longest > LONG
     if shape.softcap is not None or long:
         explicit = shape.softcap is not None or shape.dropout > 0.0
         return _each(query, key, value, layout, shape, prefix, explicit=explicit)
@@ -101,7 +108,7 @@ def segment_attention(
         query,
         key,
         value,
-        buckets(layout.lengths, str(query.device)),
+        buckets(layout.lengths, layout.parents, str(query.device)),
         shape,
         prefix=prefix,
     )
@@ -119,29 +126,22 @@ def _varlen(
 ) -> torch.Tensor:
     """FlashAttention over the whole stream (CUDA, half precision). A window of W counts the token itself.
 
-    Causal is aligned at the end of a segment's keys, so a prefix in front of them is seen by all of its tokens.
+    Causal is aligned at the end of a segment's keys, so a prefix or a parent in front of them is seen by all of its
+    tokens, the parent within the window.
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    starts, key_starts = layout.starts.to(torch.int32), layout.starts.to(torch.int32)
-    longest, more = max(layout.lengths), 0
-    if prefix is not None:
-        more = prefix.keys.shape[1]
-        places = inserted(layout.lengths, more, sum(layout.lengths), str(query.device))
-        key_starts = places.starts.to(torch.int32)
-        key, value = (
-            torch.cat([first, own[0]], dim=1).index_select(1, places.source)[None]
-            for first, own in ((prefix.keys, key), (prefix.values, value))
-        )
+    plan = _plan(query, layout, prefix)
+    key, value = _joined(key, value, prefix, plan)
     left = -1 if shape.window is None else shape.window - 1
     out = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        starts,
-        key_starts,
-        longest,
-        longest + more,
+        layout.starts.to(torch.int32),
+        plan.starts.to(torch.int32),
+        max(layout.lengths),
+        plan.longest,
         scale=shape.scaling,
         window_size=(left, 0 if shape.causal else left),
         enable_gqa=query.shape[1] != key.shape[1],
@@ -161,34 +161,59 @@ def _each(
     explicit: bool,
 ) -> torch.Tensor:
     """One segment after the other, by SDPA or (soft-cap, dropout) with explicit scores."""
-    grouped = query.shape[1] != key.shape[1]
-    outputs, start = [], 0
-    for length in layout.lengths:
-        rows = slice(start, start + length)
-        q, k, v = query[:, :, rows], key[:, :, rows], value[:, :, rows]
-        more = 0
-        if prefix is not None:
-            more = prefix.keys.shape[1]
-            k, v = torch.cat([prefix.keys[None], k], dim=2), torch.cat([prefix.values[None], v], dim=2)
-        if explicit:
-            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device, prefix=more)
-            outputs.append(explicit_attention(q, k, v, mask, shape))
-        elif shape.window is None and not (more and shape.causal):
-            outputs.append(
-                F.scaled_dot_product_attention(
-                    q, k, v, is_causal=shape.causal and length > 1, scale=shape.scaling, enable_gqa=grouped
-                )
-            )
-        else:
-            mask = visible(length, causal=shape.causal, window=shape.window, device=query.device, prefix=more)
-            outputs.append(
-                F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=shape.scaling, enable_gqa=grouped)
-            )
-        start += length
-    beyond = query.shape[2] - start
-    if beyond:
-        outputs.append(value.new_zeros(1, query.shape[1], beyond, value.shape[3]))
-    return torch.cat(outputs, dim=2).transpose(1, 2)
+    more = 0 if prefix is None else prefix.keys.shape[1]
+    plan = _plan(query, layout, prefix)
+    key, value = _joined(key, value, prefix, plan)
+    queries = query.split([*layout.lengths, query.shape[2] - sum(layout.lengths)], dim=2)
+    keys, values = (rows[:, :, : sum(plan.lengths)].split(plan.lengths, dim=2) for rows in (key, value))
+    outputs = []
+    for q, k, v in zip(queries, keys, values, strict=False):
+        length, front = q.shape[2], k.shape[2] - q.shape[2]
+        if not explicit and shape.window is None and not (shape.causal and front > length):
+            outputs.append(_kernel(q, k, v, shape))
+            continue
+        mask = visible(
+            length, causal=shape.causal, window=shape.window, device=query.device, parent=front - more, prefix=more
+        )
+        outputs.append(explicit_attention(q, k, v, mask, shape) if explicit else _kernel(q, k, v, shape, mask))
+    beyond = value.new_zeros(1, query.shape[1], queries[-1].shape[2], value.shape[3])
+    return torch.cat([*outputs, beyond], dim=2).transpose(1, 2)
+
+
+def _kernel(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, shape: Shape, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """SDPA of ``query [1, H, Q, D]`` over all that ``mask`` shows, else over keys causally aligned at the end."""
+    causal = shape.causal and mask is None
+    # the kernel aligns at the start, and skips what is hidden only where it is told no mask: empty queries in front
+    # cost less than a mask does where they are few
+    front = key.shape[2] - query.shape[2] if causal else 0
+    out = F.scaled_dot_product_attention(
+        F.pad(query, (0, 0, front, 0)) if front else query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=causal,
+        scale=shape.scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return out[:, :, front:]
+
+
+def _plan(query: torch.Tensor, layout: Layout, prefix: Prefix | None) -> Seen:
+    more = 0 if prefix is None else prefix.keys.shape[1]
+    return seen(layout.lengths, layout.parents, more, str(query.device))
+
+
+def _joined(
+    key: torch.Tensor, value: torch.Tensor, prefix: Prefix | None, plan: Seen
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of each segment in turn, the prefix and its parent in front; the stream's where none is."""
+    if plan.source is None:
+        return key, value
+    if prefix is not None:
+        key, value = torch.cat([prefix.keys[None], key], dim=2), torch.cat([prefix.values[None], value], dim=2)
+    return key.index_select(2, plan.source), value.index_select(2, plan.source)
 
 
 def explicit_attention(

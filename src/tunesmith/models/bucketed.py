@@ -1,7 +1,7 @@
 """Segmented attention as batched matrix products, with its own backward.
 
-For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, X+L, D]``, ``G = H / K`` query heads a
-key-value head, ``X`` prefix tokens (none in most models):
+For one bucket, with ``Q [B*K, G*L, D]`` (already scaled), ``Kᵀ``, ``V [B*K, X+Y+L, D]``, ``G = H / K`` query heads a
+key-value head, ``X`` prefix tokens (none in most models), ``Y`` tokens of a parent (none in most segments):
 
     P = softmax(Q Kᵀ + M),  O = (P ∘ D) V
     dV = (P ∘ D)ᵀ dO,  dP = dO Vᵀ ∘ D,  dS = P ∘ (dP − rowsum(dP ∘ P)),  dQ = dS K,  dK = dSᵀ Q
@@ -10,8 +10,10 @@ with ``D`` dropout's mask over the share it keeps (all ones without dropout); it
 
 Grouped heads share one product (their rows are stacked), so keys and values are never repeated. Products run in the
 compute dtype, softmax keeps float32 inside. ``P`` is saved: segments are short here (see ``attention.LONG``).
-A prefix stands in front of each segment's keys, so that its scores are part of the same product; its gradient is the
-sum over segments.
+A prefix stands in front of each segment's keys, and so does its parent (a beginning shared with other segments), so
+that their scores are part of the same product; their gradients are the sums over the segments that saw them.
+
+The trap: a parent's gradient is added to what its own bucket wrote, so ``buckets`` lists parents first.
 """
 
 from __future__ import annotations
@@ -75,8 +77,8 @@ class _Bucketed(torch.autograd.Function):
         saved: list[torch.Tensor] = []
         for index, bucket in enumerate(plan):
             q = _gather(rows[0], bucket, kv_heads).mul_(options.shape.scaling)
-            k = _behind(prefix_key, _gather(rows[1], bucket, kv_heads))
-            v = _behind(prefix_value, _gather(rows[2], bucket, kv_heads))
+            k = _behind(prefix_key, _gather_seen(rows[1], bucket))
+            v = _behind(prefix_value, _gather_seen(rows[2], bucket))
             scores = torch.bmm(q, k.transpose(1, 2))
             probabilities = _softmax(scores, bucket, kv_heads, options.shape)
             _scatter(out, torch.bmm(options.dropped(probabilities, index), v), bucket, kv_heads)
@@ -99,16 +101,16 @@ class _Bucketed(torch.autograd.Function):
             q, k, v, probabilities = saved[4 * index : 4 * index + 4]
             g = _gather(grad, bucket, kv_heads, zero_padding=True)
             weights = options.dropped(probabilities, index)
-            _scatter(grads[2], _apart(torch.bmm(weights.transpose(1, 2), g), of_prefix[1]), bucket, kv_heads)
+            _scatter_seen(grads[2], _apart(torch.bmm(weights.transpose(1, 2), g), of_prefix[1]), bucket)
             scores = options.dropped(torch.bmm(g, v.transpose(1, 2)), index)
             scores = torch._softmax_backward_data(scores, probabilities, -1, probabilities.dtype)
             _scatter(grads[0], torch.bmm(scores, k).mul_(options.shape.scaling), bucket, kv_heads)
-            _scatter(grads[1], _apart(torch.bmm(scores.transpose(1, 2), q), of_prefix[0]), bucket, kv_heads)
+            _scatter_seen(grads[1], _apart(torch.bmm(scores.transpose(1, 2), q), of_prefix[0]), bucket)
         return *(tensor.transpose(0, 1)[None] for tensor in grads), *of_prefix, None, None
 
 
 def _behind(prefix: torch.Tensor | None, segments: torch.Tensor) -> torch.Tensor:
-    """``[K, X, D]`` in front of each of ``[B*K, L, D]``."""
+    """``[K, X, D]`` in front of each of ``[B*K, Y+L, D]``."""
     if prefix is None:
         return segments
     return torch.cat([prefix.repeat(segments.shape[0] // prefix.shape[0], 1, 1), segments], dim=1)
@@ -120,7 +122,7 @@ def _apart(gradient: torch.Tensor, of_prefix: torch.Tensor | None) -> torch.Tens
         return gradient
     kv_heads, tokens = of_prefix.shape[:2]
     of_prefix += gradient[:, :tokens].unflatten(0, (-1, kv_heads)).sum(0)
-    return gradient[:, tokens:].contiguous()
+    return gradient[:, tokens:]
 
 
 def _rows_like(rows: torch.Tensor, plan: tuple[Bucket, ...]) -> torch.Tensor:
@@ -151,15 +153,40 @@ def _scatter(out: torch.Tensor, values: torch.Tensor, bucket: Bucket, kv_heads: 
     out.index_copy_(0, bucket.target, flat if bucket.full else flat.index_select(0, bucket.kept))
 
 
+def _gather_seen(rows: torch.Tensor, bucket: Bucket) -> torch.Tensor:
+    """``[T, K, D]`` -> ``[B*K, Y+L, D]``: the parent's rows and the segment's, a fresh tensor."""
+    kv_heads = rows.shape[1]
+    if bucket.before is None:
+        return _gather(rows, bucket, kv_heads)
+    taken = rows.index_select(0, bucket.before.rows).unflatten(0, (bucket.size, -1))
+    return taken.transpose(1, 2).flatten(0, 1)
+
+
+def _scatter_seen(out: torch.Tensor, values: torch.Tensor, bucket: Bucket) -> None:
+    """The inverse of :func:`_gather_seen` for a gradient: added to the rows of parents, written to the segments'."""
+    kv_heads, before = out.shape[1], bucket.before
+    _scatter(out, values[:, before.length if before else 0 :], bucket, kv_heads)
+    if before is None:
+        return
+    of_parents = values.unflatten(0, (-1, kv_heads)).transpose(1, 2)
+    for (start, length), gradient in zip(before.runs, of_parents, strict=True):
+        out[start : start + length] += gradient[before.length - length : before.length]
+
+
 def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, shape: Shape) -> torch.Tensor:
-    """Softmax over the keys a row may see; ``scores [B*K, G*L, X+L]`` are overwritten."""
-    length, causal, window = bucket.length, shape.causal, shape.window
-    own = scores[..., scores.shape[-1] - length :]
+    """Softmax over the keys a row may see; ``scores [B*K, G*L, X+Y+L]`` are overwritten."""
+    length, causal, window, before = bucket.length, shape.causal, shape.window, bucket.before
+    own = scores.shape[-1] - length
     if causal or window is not None:
-        own.view(-1, length, length).add_(_bias(length, causal, window, scores.dtype, scores.device))
+        parent = before.length if before and window is not None else 0  # without a window it is seen by all
+        near = scores[..., own - parent :].view(-1, length, parent + length)
+        near.add_(_bias(length, parent, causal, window, scores.dtype, scores.device))
+    if before:
+        padding = scores[..., own - before.length :][..., : before.hidden.shape[1]].unflatten(0, (-1, kv_heads))
+        padding.masked_fill_(before.hidden[:, None, None], float("-inf"))
     if not (causal or bucket.full):
         hidden = torch.arange(length, device=scores.device)[None] >= bucket.lengths[:, None]
-        own.view(bucket.size, kv_heads, -1, length).masked_fill_(hidden[:, None, None], float("-inf"))
+        scores[..., own:].view(bucket.size, kv_heads, -1, length).masked_fill_(hidden[:, None, None], float("-inf"))
     probabilities = torch.softmax(scores, dim=-1)
     if window is not None and not (causal or bucket.full):
         # a padded row whose whole window is padding has no key to see; its NaN would spread in backward
@@ -168,6 +195,8 @@ def _softmax(scores: torch.Tensor, bucket: Bucket, kv_heads: int, shape: Shape) 
 
 
 @lru_cache(maxsize=64)
-def _bias(length: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    seen = visible(length, causal=causal, window=window, device=device)
-    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))
+def _bias(
+    length: int, parent: int, causal: bool, window: int | None, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    seen = visible(length, causal=causal, window=window, device=device, parent=parent)
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))

@@ -9,13 +9,17 @@ and, where the head is trained, the weight gradient. Backward then only scales r
 trained head that needs the coefficients beforehand: ``share`` (the readout weights), to which the incoming gradient of
 a summed loss is proportional; where it is not, backward recomputes the chunks.
 
+A function of the logits (``Want.token_fn``), and a head that is no plain linear layer, run chunk by chunk under
+autograd with recomputation: logits of one chunk exist in forward, and again in backward.
+
 Shape legend: ``N`` rows read out, ``d`` hidden size, ``V`` vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +27,9 @@ from torch import nn
 
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.errors import UserError
+
+if TYPE_CHECKING:
+    from tunesmith.contracts.batch import Batch
 
 CHUNK_ELEMENTS = 2**22
 """Logits held at once (16 MiB in float32, so that a chunk stays in the last-level cache); at least 256 rows."""
@@ -49,37 +56,67 @@ class Head:
         z = self.linear(hidden).float() * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
-    def read(self, hidden: torch.Tensor, labels: torch.Tensor, share: torch.Tensor, want: Want) -> Outputs:
-        """Log-probabilities of ``labels [N]`` given ``hidden [N, d]``; ``share [N]`` are the readout weights."""
+    def read(
+        self, hidden: torch.Tensor, labels: torch.Tensor, share: torch.Tensor, want: Want, *, batch: Batch | None = None
+    ) -> Outputs:
+        """What ``want`` names of the distributions at ``hidden [N, d]``, whose labels are ``labels [N]``.
+
+        ``share [N]`` are the readout weights; ``batch`` is what ``want.token_fn`` is given.
+        """
         if self.transform is not None:
             hidden = self.transform(hidden)
         rows = max(256, CHUNK_ELEMENTS // _vocabulary(self.linear))
-        if not isinstance(self.linear, nn.Linear):
-            return self._read_module(hidden, labels, want, rows)
+        if want.token_fn is not None or not isinstance(self.linear, nn.Linear):
+            return self._read_chunks(hidden, labels, want, rows, batch)
         count = len(labels)
         more = -count % ROUNDED if count > 4 * ROUNDED and hidden.device.type == "cpu" else 0
         if more:
             hidden, labels, share = F.pad(hidden, (0, 0, 0, more)), F.pad(labels, (0, more)), F.pad(share, (0, more))
-        options = _Options(self.scale, self.softcap, want.hit, rows, torch.is_grad_enabled())
-        logprob, hit = _LinearLogprob.apply(hidden, self.linear.weight, self.linear.bias, labels, share, options)
-        return Outputs(logprob=logprob[:count], hit=hit[:count] if want.hit else None)
+        gradients = want.logprob and torch.is_grad_enabled()
+        options = _Options(self.scale, self.softcap, want.hit, want.entropy, rows, gradients)
+        logprob, hit, entropy = _LinearLogprob.apply(
+            hidden, self.linear.weight, self.linear.bias, labels, share, options
+        )
+        return Outputs(
+            logprob=logprob[:count] if want.logprob else None,
+            hit=hit[:count] if want.hit else None,
+            entropy=entropy[:count] if want.entropy else None,
+        )
 
-    def _read_module(self, hidden: torch.Tensor, labels: torch.Tensor, want: Want, rows: int) -> Outputs:
-        """Any other head module (an adapter on the head): chunks under recomputation."""
+    def _read_chunks(
+        self, hidden: torch.Tensor, labels: torch.Tensor, want: Want, rows: int, batch: Batch | None
+    ) -> Outputs:
+        """Chunks under recomputation: any head module (an adapter on the head), any function of the logits."""
         from torch.utils.checkpoint import checkpoint
 
-        def chunk(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-            return torch.log_softmax(Head(self.linear, self.scale, self.softcap).logits(part), dim=-1).gather(
-                1, wanted[:, None]
-            )[:, 0]
+        plain = Head(self.linear, self.scale, self.softcap)
+        parts = []
+        for start in range(0, max(len(labels), 1), rows):
+            where = slice(start, min(start + rows, len(labels)))
+            read = partial(_read_chunk, plain, want, where, batch)
+            parts.append(checkpoint(read, hidden[where], labels[where], use_reentrant=False))
+        together = [None if one[0] is None else torch.cat(one) for one in zip(*parts, strict=True)]
+        logprob, values, hit, entropy = together
+        return Outputs(logprob=logprob, values=values, hit=hit, entropy=entropy)
 
-        pairs = list(zip(hidden.split(rows), labels.split(rows), strict=True))
-        logprob = torch.cat([checkpoint(chunk, part, wanted, use_reentrant=False) for part, wanted in pairs])
-        if not want.hit:
-            return Outputs(logprob=logprob)
-        with torch.no_grad():
-            best = [self.linear(part).argmax(-1) == wanted for part, wanted in pairs]
-        return Outputs(logprob=logprob, hit=torch.cat(best))
+
+_Parts = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
+
+
+def _read_chunk(
+    head: Head, want: Want, rows: slice, batch: Batch | None, hidden: torch.Tensor, labels: torch.Tensor
+) -> _Parts:
+    """Log-probabilities, values, hits and entropies of one chunk; None where they are not wanted."""
+    z = head.logits(hidden)
+    values = None
+    if want.token_fn is not None:
+        assert batch is not None
+        values = want.token_fn(z, rows, batch)
+    log_p = torch.log_softmax(z, dim=-1) if want.logprob or want.entropy else None
+    logprob = log_p.gather(1, labels[:, None])[:, 0] if want.logprob and log_p is not None else None
+    hit = z.argmax(-1) == labels if want.hit else None
+    entropy = torch.special.entr(log_p.detach().exp()).sum(-1) if want.entropy and log_p is not None else None
+    return logprob, values, hit, entropy
 
 
 @dataclass(frozen=True)
@@ -87,6 +124,7 @@ class _Options:
     scale: float
     softcap: float | None
     hit: bool
+    entropy: bool
     rows: int
     gradients: bool
     """whether autograd is on (inside a Function it never is)"""
@@ -102,25 +140,26 @@ class _LinearLogprob(torch.autograd.Function):
         labels: torch.Tensor,
         share: torch.Tensor,
         options: _Options,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         wanted = [options.gradients and needed for needed in ctx.needs_input_grad[:3]]
         needs = (wanted[0], wanted[1], wanted[2])
         result = _pass(hidden, weight, bias, labels, share, options, needs)
         ctx.options, ctx.needs = options, needs
         recompute = (hidden, weight, bias, labels) if needs[1] or needs[2] else (None, None, None, None)
         ctx.save_for_backward(result.grad_hidden, result.grad_weight, result.grad_bias, share, *recompute)
-        ctx.mark_non_differentiable(result.hit)
-        return result.logprob, result.hit
+        ctx.mark_non_differentiable(result.hit, result.entropy)
+        return result.logprob, result.hit, result.entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: torch.Tensor, *_: torch.Tensor) -> tuple[Any, ...]:
         grad_hidden, grad_weight, grad_bias, share, hidden, weight, bias, labels = ctx.saved_tensors
         if grad_hidden is not None:
             grad_hidden = grad_hidden * grad[:, None].to(grad_hidden.dtype)
         if grad_weight is not None or grad_bias is not None:
             factor = _proportion(grad, share)
             if factor is None:
-                again = _pass(hidden, weight, bias, labels, grad, ctx.options, (False, *ctx.needs[1:]))
+                options = replace(ctx.options, hit=False, entropy=False)
+                again = _pass(hidden, weight, bias, labels, grad, options, (False, *ctx.needs[1:]))
                 grad_weight, grad_bias = again.grad_weight, again.grad_bias
             else:
                 grad_weight = None if grad_weight is None else grad_weight * factor
@@ -132,9 +171,26 @@ class _LinearLogprob(torch.autograd.Function):
 class _Pass:
     logprob: torch.Tensor
     hit: torch.Tensor
+    entropy: torch.Tensor
     grad_hidden: torch.Tensor | None
     grad_weight: torch.Tensor | None
     grad_bias: torch.Tensor | None
+
+    @property
+    def learns(self) -> bool:
+        return any(grad is not None for grad in (self.grad_hidden, self.grad_weight, self.grad_bias))
+
+    def add(
+        self, rows: slice, slope: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, share: torch.Tensor
+    ) -> None:
+        """The gradients of one chunk, whose d log p / d z is ``slope [n, V]``."""
+        if self.grad_bias is not None:
+            self.grad_bias += share @ slope
+        low = slope.to(weight.dtype)
+        if self.grad_hidden is not None:
+            torch.mm(low, weight, out=self.grad_hidden[rows])
+        if self.grad_weight is not None:
+            self.grad_weight += low.t() @ (hidden * share[:, None].to(hidden.dtype))
 
 
 def _pass(
@@ -151,6 +207,7 @@ def _pass(
     result = _Pass(
         logprob=torch.empty(count, dtype=torch.float32, device=hidden.device),
         hit=torch.empty(count if options.hit else 0, dtype=torch.bool, device=hidden.device),
+        entropy=torch.empty(count if options.entropy else 0, dtype=torch.float32, device=hidden.device),
         grad_hidden=torch.empty_like(hidden) if needs[0] else None,
         grad_weight=torch.zeros_like(weight, dtype=torch.float32) if needs[1] else None,
         grad_bias=torch.zeros_like(bias, dtype=torch.float32) if needs[2] and bias is not None else None,
@@ -187,21 +244,20 @@ def _chunk(
     result.logprob[rows] = log_p.gather(1, picked)[:, 0]
     if options.hit:
         result.hit[rows] = log_p.argmax(-1) == labels
-    if result.grad_hidden is None and result.grad_weight is None and result.grad_bias is None:
+    if not options.entropy and not result.learns:
         return
-    slope = log_p.exp_().neg_()
+    p = log_p.exp_()
+    if options.entropy:
+        result.entropy[rows] = torch.special.entr(p).sum(-1)
+    if not result.learns:
+        return
+    slope = p.neg_()
     slope.scatter_add_(1, picked, torch.ones_like(picked, dtype=slope.dtype))
     if bent is not None:
         slope *= 1.0 - bent.square_()
     if options.scale != 1.0:
         slope *= options.scale
-    if result.grad_bias is not None:
-        result.grad_bias += share @ slope
-    low = slope.to(weight.dtype)
-    if result.grad_hidden is not None:
-        torch.mm(low, weight, out=result.grad_hidden[rows])
-    if result.grad_weight is not None:
-        result.grad_weight += low.t() @ (hidden * share[:, None].to(hidden.dtype))
+    result.add(rows, slope, hidden, weight, share)
 
 
 def _proportion(grad: torch.Tensor, share: torch.Tensor) -> float | None:

@@ -72,6 +72,31 @@ def depth(base: str) -> int | None:
     return None if found is None else int(found)
 
 
+def skeleton(base: str, task: TaskHead | None = None) -> Any:
+    """The model of ``base`` as its config describes it, on the meta device: its modules and shapes, no weights.
+
+    None where transformers has no such model, which loading will tell.
+    """
+    import torch
+    import transformers
+
+    with _Told(base), _quietly():
+        config = transformers.AutoConfig.from_pretrained(folder_of(base))
+        masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
+        language = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
+        auto = getattr(transformers, language if task is None else AUTO[task.problem])
+        if type(config) not in auto._model_mapping:
+            return None
+        with torch.device("meta"):
+            return auto.from_config(config)
+
+
+def positions(base: str) -> int | None:
+    """How many tokens a sequence of ``base`` may have, as its config says; None where it does not say."""
+    found = getattr(_text_config(base), "max_position_embeddings", None)
+    return None if found is None else int(found)
+
+
 def _text_config(base: str) -> Any:
     from transformers import AutoConfig
 
@@ -124,20 +149,24 @@ AUTO = {
     "class": "AutoModelForSequenceClassification",
     "classes": "AutoModelForSequenceClassification",
     "number": "AutoModelForSequenceClassification",
+    "tasks": "AutoModelForSequenceClassification",
     "tokens": "AutoModelForTokenClassification",
     "span": "AutoModelForQuestionAnswering",
+    "reward": "AutoModelForSequenceClassification",
+    "embedding": "AutoModel",
 }
 """Problem of a task head -> transformers' class."""
 PROBLEM_TYPES = {
     "class": "single_label_classification",
     "classes": "multi_label_classification",
     "number": "regression",
+    "reward": "regression",
 }
 
 
 def _describe(config: Any, task: TaskHead) -> None:
     """Write the task into ``config``, where whoever loads the result finds it."""
-    if task.problem != "span":
+    if task.labels and task.problem != "span":
         config.num_labels = len(task.labels)
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {name: number for number, name in enumerate(task.labels)}

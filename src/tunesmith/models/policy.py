@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from tunesmith.contracts.batch import Batch, Stream
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.models import drivers
 from tunesmith.models.head import head_of
-from tunesmith.models.task_head import task_view
+from tunesmith.models.task_head import head_output, task_view
 
 
 class CausalPolicy(nn.Module):
@@ -25,10 +27,17 @@ class CausalPolicy(nn.Module):
         self.model = model
         self.drive(driver)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CausalPolicy:
+        # a driver is a function of the model it was made for: a plain copy would run the original
+        made = CausalPolicy(copy.deepcopy(self.model, memo), self.driver)
+        made.training = self.training
+        return made
+
     def drive(self, driver: drivers.DriverName) -> None:
         """Switch the driver."""
         self.driver = driver
         self._run = (drivers.flat if driver == "flat" else drivers.padded)(self.model)
+        self._shares = drivers.shares(self.model, driver)
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +62,16 @@ class CausalPolicy(nn.Module):
     def forward(self, batch: Batch, want: Want) -> Outputs:
         """Read ``want`` at the batch's readout rows."""
         readout = batch.readout
-        rows = self.hidden(batch.main).index_select(0, readout.rows)
+        as_it_is = batch.main.layout.parents is None or self._shares
+        stream, at = (batch.main, readout.rows) if as_it_is else drivers.apart(batch)
+        rows = self.hidden(stream).index_select(0, at)
         if want.scores:
             return Outputs(scores=task_view(self.model).scores(rows))
-        return head_of(self.model).read(rows, readout.labels, readout.weights, want)
+        outputs = Outputs()
+        if want.logprob or want.hit or want.entropy or want.token_fn is not None:
+            outputs = head_of(self.model).read(rows, readout.labels, readout.weights, want, batch=batch)
+        if want.hidden:
+            outputs = replace(outputs, hidden=rows, logits=self.logits)
+        if want.value:
+            outputs = replace(outputs, value=head_output(self.model, "value", rows)[:, 0])
+        return outputs

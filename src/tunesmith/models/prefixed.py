@@ -28,6 +28,8 @@ from tunesmith.models import attention
 from tunesmith.models.segments import Shape
 
 NAME = "tunesmith-prefixed"
+PLACE = "virtual"
+"""Where trained vectors stand in a model's body."""
 _LOOK = "tunesmith-look"
 
 

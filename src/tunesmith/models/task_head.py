@@ -13,7 +13,7 @@ Shape legend: ``N`` rows read, ``T`` tokens, ``d`` hidden size, ``C`` outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,6 +46,11 @@ def has_task_head(model: Any) -> bool:
     )
 
 
+def is_body(model: Any) -> bool:
+    """Whether ``model`` has no output layer at all, so that its hidden states are what it gives."""
+    return model.base_model is model
+
+
 def task_view(model: Any) -> TaskView:
     """The head of ``model``; a ``UserError`` (``unknown-task-head``) where its parts are not known here."""
     name = type(model).__name__
@@ -76,13 +81,38 @@ def _of_a_text(model: Any, output: Any, dropout: Any) -> TaskView:
 
 
 def own_scores(model: Any, ids: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
-    """What transformers itself makes of one sequence ``ids [T]``: ``[1, C]``, or ``[T, C]`` for a score a token."""
+    """What transformers itself makes of one sequence ``ids [T]``: ``[1, C]``, or ``[T, C]`` for a score a token
+    (of a body alone: its hidden states)."""
     more = {} if types is None else {"token_type_ids": types[None]}
     outputs = model(input_ids=ids[None], **more)
+    if is_body(model):
+        hidden: torch.Tensor = outputs.last_hidden_state[0].float()
+        return hidden
     if hasattr(outputs, "start_logits"):
         return torch.stack([outputs.start_logits[0], outputs.end_logits[0]], dim=-1).float()
     logits: torch.Tensor = outputs.logits.float()
     return logits if logits.ndim == 2 else logits[0]
+
+
+def add_heads(model: Any, sizes: Mapping[str, int]) -> list[str]:
+    """Put linear layers on the last hidden state beside the model's own output, float32 and zero: ``value`` becomes
+    ``model.value_head``. Returns their paths, for ``Method.attach(heads=…)``."""
+    width = int(model.config.get_text_config().hidden_size)
+    device = next(model.parameters()).device
+    for name, size in sizes.items():
+        linear = nn.Linear(width, size, device=device, dtype=torch.float32)
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        model.add_module(f"{name}_head", linear)
+    return [f"{name}_head" for name in sizes]
+
+
+def head_output(model: Any, name: str, hidden: torch.Tensor) -> torch.Tensor:
+    """``hidden [N, d] -> [N, C]`` float32 of the head ``name`` that ``add_heads`` put there, differentiable."""
+    linear = getattr(model, f"{name}_head")
+    dtype = next(linear.parameters()).dtype
+    scores: torch.Tensor = linear(hidden.to(dtype)).float()
+    return scores
 
 
 def new_heads(model: Any, missing: set[str]) -> list[str]:
@@ -91,17 +121,25 @@ def new_heads(model: Any, missing: set[str]) -> list[str]:
     ``missing`` are names of parameters that were not loaded. Raises ``UserError`` (``model-not-loaded``) where parts
     of the body itself are missing.
     """
+    if is_body(model):
+        _refuse_lost([name for name in missing if not name.startswith("pooler.")])
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # it makes one vector of a text its own way; nothing here reads it
+        return []
     body = next(name for name, module in model.named_modules() if module is model.base_model)
     parameters = [name for name, _ in model.named_parameters()]
     outside = [name for name, module in model.named_children() if name != body and list(module.parameters())]
     absent = [name for name in parameters if name in missing and name.startswith(f"{body}.")]
     pooler = f"{body}.pooler"
-    lost = [name for name in absent if not name.startswith(f"{pooler}.")]
-    if lost:
+    _refuse_lost([name for name in absent if not name.startswith(f"{pooler}.")])
+    return [*([pooler] if absent else []), *outside]
+
+
+def _refuse_lost(names: list[str]) -> None:
+    if names:
         raise UserError(
-            f"{len(lost)} parameters of the model are not in its folder",
-            got=lost[0],
+            f"{len(names)} parameters of the model are not in its folder",
+            got=names[0],
             hint="Is the folder whole, and are its weights those of its config.json?",
             code="model-not-loaded",
         )
-    return [*([pooler] if absent else []), *outside]

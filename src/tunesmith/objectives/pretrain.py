@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tunesmith.contracts.data import Encoder, Encoding, Record
+from tunesmith.data.candidates import imitated
 from tunesmith.objectives.language import Language
 
 
@@ -24,5 +25,5 @@ class Pretrain(Language):
     def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
         """Plain text in pieces; a conversation is rendered and learned whole."""
         if record.text is None:
-            return encoder.conversation(record, "everything")
+            return encoder.conversation(imitated(record), "everything")
         return encoder.text(record.text, max_tokens=self.max_piece)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from tunesmith.contracts.data import Encoder, Encoding, Record
 from tunesmith.contracts.objective import Term
 from tunesmith.data.formats.base import BadRow
+from tunesmith.objectives.base import by_example, by_sequence
 
 if TYPE_CHECKING:
     import torch
 
-    from tunesmith.contracts.batch import Batch
+    from tunesmith.contracts.batch import Batch, Example
 
 
 def read_whole(record: Record, encoder: Encoder, labels: list[int]) -> Encoding:
@@ -31,7 +32,11 @@ def labels_in(record: Record) -> tuple[str, ...]:
     return record.labels
 
 
+def numbers_in(example: Example) -> list[int]:
+    """The labels of an example as it holds them."""
+    return [] if example.labels is None else example.labels.tolist()
+
+
 def summed(name: str, values: torch.Tensor, batch: Batch) -> list[Term]:
-    """One term: ``values`` ``[N]`` of the readout rows, weighted, summed into their units."""
-    weighted = values * batch.readout.weights
-    return [Term(name, weighted.new_zeros(len(batch.unit_ids)).index_add(0, batch.readout.unit, weighted))]
+    """One term: ``values`` ``[N]`` of the readout rows, weighted, summed into their examples."""
+    return [Term(name, by_example(by_sequence(values, batch), batch))]

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: imitate the answers of a conversation (Ouyang et al. 2022, section 3.5).
 
-Prompts are read, answers are learned: by default only the assistant's tokens and their end-of-turn carry loss.
+Prompts are read, answers are learned: by default only the assistant's tokens and their end-of-turn carry loss. Of rows
+with rated answers the best one is imitated.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tunesmith.contracts.data import Encoder, Encoding, Record, TrainOn
+from tunesmith.data.candidates import imitated
 from tunesmith.data.formats.base import BadRow
 from tunesmith.errors import UserError
 from tunesmith.objectives.language import Language
@@ -27,7 +29,7 @@ class Sft(Language):
     def encode(self, record: Record, encoder: Encoder) -> list[Encoding]:
         """Tokens with answers as targets; plain text needs a marker or ``train_on: everything``."""
         if record.text is None:
-            return encoder.conversation(record, self.train_on)
+            return encoder.conversation(imitated(record), self.train_on)
         if self.train_on == "everything":
             return encoder.text(record.text, max_tokens=None)
         if self.response_marker is None:

@@ -20,13 +20,13 @@ from pydantic import Field
 
 from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Encoder, Encoding, Record
-from tunesmith.contracts.objective import TaskHead, Term
+from tunesmith.contracts.objective import Judged, TaskHead, Term
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.data.collate import labelled
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.framing import Window, windows
+from tunesmith.objectives.base import ObjectiveConfig
 from tunesmith.objectives.reading import summed
-from tunesmith.recipe.base import PartConfig
 
 if TYPE_CHECKING:
     import torch
@@ -35,13 +35,13 @@ NAME = "cross_entropy"
 CONTEXT, START, END = 1, 2, 4
 
 
-class Span(PartConfig):
+class Span(ObjectiveConfig):
     """Find the answer to a question in a context."""
 
     NAME: ClassVar[str] = "span"
     paper: ClassVar[str] = "Devlin et al. 2019, BERT, sections 4.2 and 4.3 (arXiv 1810.04805)"
     want: ClassVar[Want] = Want(logprob=False, scores=True)
-    unit: ClassVar[str] = "sequences"
+    judged: ClassVar[Judged] = "labels"
 
     unanswerable: bool = False
     """Whether rows without an answer are learned (they point to the first token) rather than dropped."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.objective import Term
 from tunesmith.contracts.policy import Outputs
+from tunesmith.objectives.base import by_example, by_sequence
 
 NAME = "nll"
 
@@ -22,9 +23,6 @@ def counts(examples: Sequence[Example]) -> dict[str, float]:
 
 
 def loss(outputs: Outputs, batch: Batch) -> list[Term]:
-    """One term: per sequence, the summed negative log-likelihood (float32 ``[U]``)."""
-    import torch  # worker processes tokenise without it
-
+    """One term: per example, the summed negative log-likelihood (float32 ``[E]``)."""
     assert outputs.logprob is not None
-    values = torch.zeros(len(batch.unit_ids), dtype=torch.float32, device=outputs.logprob.device)
-    return [Term(NAME, values.index_add(0, batch.readout.unit, -outputs.logprob * batch.readout.weights))]
+    return [Term(NAME, by_example(by_sequence(-outputs.logprob, batch), batch))]

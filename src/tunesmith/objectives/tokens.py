@@ -13,25 +13,25 @@ from pydantic import Field
 
 from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Encoder, Encoding, Record
-from tunesmith.contracts.objective import TaskHead, Term
+from tunesmith.contracts.objective import Judged, TaskHead, Term
 from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.data.collate import labelled
 from tunesmith.data.formats.base import BadRow
+from tunesmith.objectives.base import ObjectiveConfig
 from tunesmith.objectives.class_loss import cross_entropy
 from tunesmith.objectives.labels import check_weights, counted, names_of, number_of, weights_of
-from tunesmith.objectives.reading import labels_in, summed
-from tunesmith.recipe.base import PartConfig
+from tunesmith.objectives.reading import labels_in, numbers_in, summed
 
 NAME = "cross_entropy"
 
 
-class Tokens(PartConfig):
+class Tokens(ObjectiveConfig):
     """Tell the class of every word of a text."""
 
     NAME: ClassVar[str] = "tokens"
     paper: ClassVar[str] = "Devlin et al. 2019, BERT, section 5.3 (arXiv 1810.04805)"
     want: ClassVar[Want] = Want(logprob=False, scores=True)
-    unit: ClassVar[str] = "sequences"
+    judged: ClassVar[Judged] = "labels"
 
     labels: list[str] = []
     """Names of the classes, in the order of the model's outputs; by default those of the training rows, sorted."""
@@ -75,6 +75,10 @@ class Tokens(PartConfig):
             place = next(places, None)
         return [Encoding(framed.ids, trained, labels=labels, second=0, closing=framed.closing)]
 
+    def words(self, example: Example) -> str:
+        """The class of every word."""
+        return " ".join(self.labels[number] for number in numbers_in(example))
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """A flat micro-batch; labels int64 ``[N]``."""
         import torch
@@ -92,7 +96,7 @@ class Tokens(PartConfig):
 
     def _weights(self, examples: Sequence[Example]) -> list[float]:
         """The weight of each word by its class."""
-        numbers = [number for one in examples if one.labels is not None for number in one.labels.tolist()]
+        numbers = [number for example in examples for number in numbers_in(example)]
         if not isinstance(self.class_weights, dict):
             return [1.0] * len(numbers)
         by_class = [self.class_weights[name] for name in self.labels]

@@ -7,11 +7,16 @@ from tunesmith.registry import Table
 FORMATS = Table(
     "format",
     {
+        "preference": "tunesmith.data.formats.preference:FORMAT",
+        "unpaired": "tunesmith.data.formats.unpaired:FORMAT",
+        "steps": "tunesmith.data.formats.steps:FORMAT",
+        "ranked": "tunesmith.data.formats.ranked:FORMAT",
         "messages": "tunesmith.data.formats.messages:FORMAT",
         "sharegpt": "tunesmith.data.formats.sharegpt:FORMAT",
         "alpaca": "tunesmith.data.formats.alpaca:FORMAT",
         "prompt-completion": "tunesmith.data.formats.prompt_completion:FORMAT",
         "squad": "tunesmith.data.formats.squad:FORMAT",
+        "embedding": "tunesmith.data.formats.embedding:FORMAT",
         "tagged": "tunesmith.data.formats.tagged:FORMAT",
         "labelled": "tunesmith.data.formats.labelled:FORMAT",
         "text": "tunesmith.data.formats.text:FORMAT",

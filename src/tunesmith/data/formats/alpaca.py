@@ -2,15 +2,17 @@
 
 ``history`` (pairs of earlier questions and answers) and ``system`` are read where they are there. The instruction and
 the input stay apart in ``Message.extra`` for templates that show them apart (``plain``); other templates see
-``instruction\\ninput``.
+``instruction\\ninput``. Columns ``chosen`` and ``rejected`` beside an output are two rated answers: objectives that
+compare read those, objectives that imitate read the output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from tunesmith.contracts.data import Message, Record
+from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.formats.base import BadRow, Format, Row, conversation, has_columns, rest, text_of
 
 COLUMNS = {
@@ -20,6 +22,7 @@ COLUMNS = {
     "system": "system prompt (may be missing)",
     "history": "earlier [question, answer] pairs (may be missing)",
 }
+RATED = ("chosen", "rejected")
 
 
 def recognise(rows: Sequence[Row]) -> str | None:
@@ -42,7 +45,11 @@ def read(row: Row) -> Record:
     content = f"{instruction}\n{given}" if given.strip() else instruction
     messages.append(Message("user", content, {"instruction": instruction, "input": given}))
     messages.append(Message("assistant", output))
-    return conversation(messages, tools=None, meta=rest(row, *COLUMNS))
+    record = conversation(messages, tools=None, meta=rest(row, *COLUMNS))
+    rated = [row.get(name) for name in RATED]
+    if not all(isinstance(answer, str) for answer in rated):
+        return record
+    return replace(record, candidates=tuple(Candidate((Message("assistant", str(answer)),)) for answer in rated))
 
 
 def _pairs(history: Any) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Labelled text: a text, perhaps a second one beside it, and its label, its labels, or a number.
 
-A label is a name; whole numbers and truth values are names as well (``1``, ``true``). A list holds several labels.
+A label is a name; whole numbers and truth values are names as well (``1``, ``true``). A list holds several labels. A row
+may lack its label: most objectives drop it then, ``multi`` may find others in its further columns.
 """
 
 from __future__ import annotations
@@ -36,12 +37,10 @@ def read(row: Row) -> Record:
     """The text, what stands beside it, and its labels."""
     found = {what: next((name for name in names if row.get(name) is not None), None) for what, names in NAMES.items()}
     label = found["label"]
-    if label is None:
-        raise BadRow("the row has no label")
     return Record(
         text=text_of(row, found["text"] or "text"),
         pair=text_of(row, found["pair"]) if found["pair"] else None,
-        labels=labels_of(row[label]),
+        labels=None if label is None else labels_of(row[label]),
         meta=rest(row, *(name for name in found.values() if name)),
     )
 

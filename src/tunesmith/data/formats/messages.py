@@ -44,7 +44,7 @@ def read(row: Row) -> Record:
     if not turns or not answered(turns[-1].get("role")):
         turns, known = turns + answer_turns(row.get("answer")), tuple(COLUMNS)
     return conversation(
-        [_message(turn) for turn in turns], tools=parsed_tools(row.get("tools")), meta=rest(row, *known)
+        [message_of(turn) for turn in turns], tools=parsed_tools(row.get("tools")), meta=rest(row, *known)
     )
 
 
@@ -73,7 +73,8 @@ def answer_turns(value: Any) -> list[Mapping[str, Any]]:
     return list(_turns(value if isinstance(value, list) else [value]))
 
 
-def _message(turn: Mapping[str, Any]) -> Message:
+def message_of(turn: Mapping[str, Any]) -> Message:
+    """A turn ``{role, content}`` with what templates may use besides."""
     extra = {key: turn[key] for key in CARRIED if turn.get(key) is not None}
     if turn.get("tool_calls"):
         extra["tool_calls"] = [_call(call) for call in _calls(turn["tool_calls"])]

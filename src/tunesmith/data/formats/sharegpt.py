@@ -58,11 +58,12 @@ def read(row: Row) -> Record:
         turns = [*turns, {"from": "gpt", "value": answer} if isinstance(answer, str) else answer]
     system = text_of(row, "system", required=False)
     messages = [Message("system", system)] if system else []
-    messages += [_message(turn) for turn in turns]
+    messages += [message_of(turn) for turn in turns]
     return conversation(messages, tools=parsed_tools(row.get("tools")), meta=rest(row, *known))
 
 
-def _message(turn: Any) -> Message:
+def message_of(turn: Any) -> Message:
+    """A turn ``{from, value}``; a function call as its own."""
     if not isinstance(turn, Mapping):
         raise BadRow("a turn is not an object with 'from' and 'value'")
     role = role_of(turn.get("from"))

@@ -54,6 +54,8 @@ class State:
     useful_per_token: float = 0.0
     """share of the hardware's second that one real token is worth"""
     phase: str = ""
+    reward: float | None = None
+    """mean over the answers last sampled"""
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
@@ -68,6 +70,8 @@ class State:
             self.step, self.phase = event.step, ""
             self.losses.append(float(values["loss"]))
             self.recent.append((float(values["tokens"]), float(values["seconds"])))
+        elif event.kind == "rollout":
+            self.reward = float(values["reward"])
         elif event.kind == "evaluation":
             self.metrics = dict(values)
         elif event.kind == "phase":
@@ -90,6 +94,8 @@ class State:
         facts = [("step", f"{self.step:,} of {self.total:,}")]
         if self.losses:
             facts.append(("loss", f"{self.losses[-1]:.4f}"))
+        if self.reward is not None:
+            facts.append(("reward", f"{self.reward:.3f}"))
         if "validation_loss" in self.metrics:
             facts.append(("validation", f"{self.metrics['validation_loss']:.4f}"))
         if self.recent:

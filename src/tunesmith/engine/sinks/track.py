@@ -29,7 +29,7 @@ class _Tracker:
 
     def __call__(self, event: Event) -> None:
         """Hand the event's numbers on."""
-        if event.kind in ("step", "evaluation"):
+        if event.kind in ("step", "rollout", "evaluation"):
             numbers = {
                 _name(event.kind, name): float(value)
                 for name, value in event.values.items()
@@ -41,7 +41,8 @@ class _Tracker:
 
 
 def _name(kind: str, name: str) -> str:
-    return f"train/{name}" if kind == "step" else f"validation/{name.removeprefix('validation_')}"
+    folder = {"step": "train", "rollout": "rollout"}.get(kind, "validation")
+    return f"{folder}/{name.removeprefix('validation_')}"
 
 
 def _tensorboard(_: str, folder: Path) -> tuple[Log, Callable[[], None]]:

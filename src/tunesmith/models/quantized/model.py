@@ -110,19 +110,28 @@ def dequantize_model(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def dequantized(model: nn.Module) -> Iterator[None]:
-    """Within it every quantized layer keeps its dense weight: unpacked once, for generation and evaluation.
-
-    Needs the memory of the dense weights in the dtype the model computes in.
-    """
-    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear) and module.kept is None]
+def dequantized(model: nn.Module, *, room: int | None = None) -> Iterator[None]:
+    """Within it every quantized layer keeps its dense weight, as after ``keep_dense``."""
+    layers = keep_dense(model, room=room)
     try:
-        for layer in layers:
-            layer.kept = layer.dense()
         yield
     finally:
         for layer in layers:
             layer.kept = None
+
+
+def keep_dense(model: nn.Module, *, room: int | None = None) -> list[QuantizedLinear]:
+    """Let quantized layers keep their dense weights: unpacked once, for generation. The outputs stay what they are.
+
+    That takes their memory in the dtype the model computes in; where it is more than ``room`` bytes nothing is kept.
+    Returns the layers that keep theirs from now on.
+    """
+    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear) and module.kept is None]
+    if room is not None and sum(one.in_features * one.out_features * one.dtype.itemsize for one in layers) > room:
+        return []
+    for layer in layers:
+        layer.kept = layer.dense()
+    return layers
 
 
 def _place(model: nn.Module, path: str, module: nn.Module) -> None:
