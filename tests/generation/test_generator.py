@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from asking import prompts
 
-from families import VOCABULARY, tiny
+from families import tiny
 from tunesmith.contracts.batch import Layout, Stream
 from tunesmith.errors import UserError
 from tunesmith.generation.cache import Cache
@@ -19,13 +20,6 @@ from tunesmith.models.policy import CausalPolicy
 
 FLAT = ("llama", "qwen3", "gemma3", "mistral", "phi3", "gpt2")
 SAMPLED = Sampling(temperature=1.0, top_k=50, top_p=0.95)
-
-
-def prompts(count: int = 7, *, seed: int = 0) -> list[list[int]]:
-    """Random prompts of 1 to 13 tokens."""
-    rng = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, 14, (count,), generator=rng).tolist()
-    return [torch.randint(3, VOCABULARY, (length,), generator=rng).tolist() for length in lengths]
 
 
 def theirs(model: Any, prompt: list[int], *, stop_ids: list[int], max_new_tokens: int) -> list[int]:

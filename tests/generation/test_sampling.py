@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tunesmith.errors import UserError
-from tunesmith.generation.sampling import Sampling, choose, chosen_logprobs, distribution
+from tunesmith.generation.sampling import Sampling, chosen_logprobs, distribution, draw
 
 P = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
 LOGITS = P.log()[None]
@@ -57,19 +57,19 @@ def test_filters_equal_those_of_transformers() -> None:
 def test_the_draw_inverts_the_cumulative_distribution() -> None:
     # cumulative: 0.1, 0.5, 0.55, 0.8, 1
     uniforms = torch.tensor([0.0, 0.09, 0.11, 0.49, 0.52, 0.7, 0.81, 0.999999999], dtype=torch.float64)
-    drawn = choose(LOGITS.expand(8, -1), uniforms, Sampling(temperature=1))
+    drawn = draw(LOGITS.expand(8, -1), uniforms, Sampling(temperature=1)).tokens
     assert drawn.tolist() == [0, 0, 1, 1, 2, 3, 4, 4]
 
 
 def test_excluded_tokens_are_never_drawn() -> None:
     uniforms = torch.linspace(0, 1 - 2**-53, 1001, dtype=torch.float64)
-    drawn = choose(LOGITS.expand(1001, -1), uniforms, Sampling(temperature=1, top_k=2))
+    drawn = draw(LOGITS.expand(1001, -1), uniforms, Sampling(temperature=1, top_k=2)).tokens
     assert set(drawn.tolist()) == {1, 3}
     assert (drawn == 1).double().mean().item() == pytest.approx(0.4 / 0.65, abs=1e-3)
 
 
 def test_greedy_and_the_models_own_logprob() -> None:
-    assert choose(LOGITS, torch.zeros(1)).tolist() == [1]
+    assert draw(LOGITS, torch.zeros(1)).tokens.tolist() == [1]
     assert chosen_logprobs(LOGITS * 1 + 3, torch.tensor([4])).item() == pytest.approx(math.log(0.2), abs=1e-6)
 
 

@@ -11,15 +11,18 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tunesmith.generation.inference import inference
-from tunesmith.generation.requests import Request, Rules
+from tunesmith.generation.requests import Request
+from tunesmith.generation.rules import Rules
 from tunesmith.models.policy import CausalPolicy
 
 
-def padded_answers(policy: CausalPolicy, requests: Sequence[Request], rules: Rules, *, batch: int) -> Iterator[Request]:
-    """Finish ``requests`` (longest prompt first), ``batch`` at a time, and yield them.
+def padded_answers(
+    policy: CausalPolicy, requests: Sequence[Request], rules: Rules, *, batch: int
+) -> Iterator[Sequence[Request]]:
+    """Finish ``requests`` (longest prompt first), ``batch`` at a time, and yield each batch.
 
-    Requests of one batch share a length limit, so that no answer depends on its neighbours.
+    Requests of one batch share a length limit, so that no answer depends on its neighbours. Each ``next`` runs the
+    model: call it without gradients and in eval mode. A prompt is computed once a sample.
     """
     start = 0
     while start < len(requests):
@@ -28,12 +31,12 @@ def padded_answers(policy: CausalPolicy, requests: Sequence[Request], rules: Rul
         while end < len(requests) and end - start < batch and requests[end].limit == limit:
             end += 1
         _run(policy, requests[start:end], rules)
-        yield from requests[start:end]
+        yield requests[start:end]
         start = end
 
 
 def _run(policy: CausalPolicy, requests: Sequence[Request], rules: Rules) -> None:
-    from transformers import GenerationConfig, LogitsProcessorList
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
     longest = max(len(request.prompt) for request in requests)
     ids = torch.zeros(len(requests), longest, dtype=torch.long)
@@ -44,18 +47,13 @@ def _run(policy: CausalPolicy, requests: Sequence[Request], rules: Rules) -> Non
     own = policy.model.generation_config
     policy.model.generation_config = GenerationConfig()
     try:
-        with inference(policy):
-            policy.model.generate(
-                ids.to(policy.device),
-                attention_mask=real.to(policy.device),
-                generation_config=GenerationConfig(
-                    max_new_tokens=requests[0].limit,
-                    do_sample=False,
-                    eos_token_id=sorted(rules.stop_ids) or None,
-                    pad_token_id=0,
-                ),
-                logits_processor=LogitsProcessorList([_Chooser(requests, rules)]),
-            )
+        policy.model.generate(
+            ids.to(policy.device),
+            attention_mask=real.to(policy.device),
+            generation_config=GenerationConfig(max_new_tokens=requests[0].limit, do_sample=False, pad_token_id=0),
+            logits_processor=LogitsProcessorList([_Chooser(requests, rules)]),
+            stopping_criteria=StoppingCriteriaList([_Ended(requests)]),
+        )
     finally:
         policy.model.generation_config = own
 
@@ -67,10 +65,20 @@ class _Chooser:
         self._requests, self._rules = requests, rules
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        open_rows = [row for row, request in enumerate(self._requests) if not request.done]
-        tokens = self._rules.extend([self._requests[row] for row in open_rows], scores[open_rows].float())
         forced = torch.full_like(scores, float("-inf"))
         forced[:, 0] = 0.0
-        forced[open_rows] = float("-inf")
+        open_rows = [row for row, request in enumerate(self._requests) if not request.done]
+        tokens = self._rules.extend([self._requests[row] for row in open_rows], scores[open_rows].float())
+        forced[open_rows, 0] = float("-inf")
         forced[open_rows, tokens] = 0.0
         return forced
+
+
+class _Ended:
+    """A stopping criterion: the rules know which requests are done (``bool [N]``)."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([request.done for request in self._requests], device=input_ids.device)

@@ -1,4 +1,4 @@
-"""How the next token is chosen: greedy, or drawn after temperature, top-k and top-p (Holtzman et al. 2020, nucleus).
+"""How the next token is chosen: greedy, or drawn after penalty, temperature, top-k and top-p (Holtzman et al. 2020).
 
 Shape legend: ``N`` rows (one a request), ``V`` vocabulary.
 
@@ -9,63 +9,79 @@ rounding noise of another batch shape moves a choice only with a probability of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from tunesmith.errors import UserError
+from tunesmith.contracts.sampler import GREEDY, Sampling
+
+_NUCLEUS = (64, 512)
+"""How many tokens are sorted at first: most nuclei hold fewer, and sorting a vocabulary outweighs a small model."""
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 keep every token. They act in the order given here."""
+class Drawn:
+    """``tokens`` int64 ``[N]`` and their log-probability ``[N]`` under what they were drawn from (0 where greedy)."""
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, value, allowed, fine in (
-            ("temperature", self.temperature, "0 (greedy) and above", self.temperature >= 0),
-            ("top_k", self.top_k, "0 (off) and above", self.top_k >= 0),
-            ("top_p", self.top_p, "above 0, up to 1", 0 < self.top_p <= 1),
-        ):
-            if not fine:
-                raise UserError(f"'{name}' is out of range", got=value, allowed=allowed, code="bad-sampling")
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
 
 
-GREEDY = Sampling()
+def draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling = GREEDY) -> Drawn:
+    """The next token of every row: ``logits [N, V]`` float, ``uniforms [N]`` float64 in [0, 1).
 
-
-def choose(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling = GREEDY) -> torch.Tensor:
-    """The next token of every row: ``logits [N, V]`` float32, ``uniforms [N]`` float64 in [0, 1) -> int64 ``[N]``."""
+    The repetition penalty is not in it: it needs the row's history (``penalised``).
+    """
     if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    cumulative = distribution(logits, sampling).cumsum(dim=-1)
-    wanted = uniforms[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
+        tokens = logits.argmax(dim=-1)
+        return Drawn(tokens, torch.zeros(len(tokens), device=logits.device))
+    probabilities = distribution(logits, sampling)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    total = cumulative[:, -1:]
+    # below the total, or rounding could choose a token after the last possible one
+    wanted = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    tokens = torch.searchsorted(cumulative, wanted, right=True)
+    return Drawn(tokens[:, 0], probabilities.gather(1, tokens)[:, 0].log())
 
 
 def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """What is drawn from: ``logits [N, V]`` -> probabilities float64 ``[N, V]``, 0 where a filter excludes a token.
+    """What is drawn from: ``logits [N, V]`` -> probabilities ``[N, V]``, 0 where a filter excludes a token.
 
     Top-k keeps every token that ties with the k-th. Top-p keeps the fewest most likely tokens whose probabilities
-    sum to at least ``top_p``, so always one.
+    sum to at least ``top_p`` (so always one), and what ties with the last of them.
     """
-    scores = logits.double() / sampling.temperature
+    scores = logits if sampling.temperature == 1 else logits / sampling.temperature
     if 0 < sampling.top_k < scores.shape[-1]:
         least = scores.topk(sampling.top_k, dim=-1).values[:, -1:]
         scores = scores.masked_fill(scores < least, float("-inf"))
     probabilities = scores.softmax(dim=-1)
     if sampling.top_p < 1:
-        ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(dim=-1) - ordered
-        outside = torch.zeros_like(before, dtype=torch.bool).scatter(-1, tokens, before >= sampling.top_p)
-        probabilities = probabilities.masked_fill(outside, 0.0)
+        least = _least_of_nucleus(probabilities, sampling.top_p)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
         probabilities /= probabilities.sum(dim=-1, keepdim=True)
     return probabilities
 
 
+def _least_of_nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """``[N, V] -> [N, 1]``: the smallest probability among the fewest most likely tokens that sum to ``top_p``."""
+    vocabulary = probabilities.shape[-1]
+    for count in (*_NUCLEUS, vocabulary):
+        ordered = probabilities.topk(min(count, vocabulary), dim=-1).values
+        reached = ordered.cumsum(dim=-1, dtype=torch.float64)
+        if bool((reached[:, -1] >= top_p).all()):
+            break
+    needed = reached - ordered < top_p
+    return ordered.masked_fill(~needed, float("inf")).amin(dim=-1, keepdim=True)
+
+
+def penalised(row: torch.Tensor, seen: Sequence[int], penalty: float) -> torch.Tensor:
+    """``row [V]`` of logits with those of ``seen`` tokens made less likely by ``penalty`` (a copy)."""
+    tokens = torch.tensor(sorted(set(seen)), device=row.device)
+    scores = row[tokens]
+    return row.index_put((tokens,), torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
 def chosen_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Log-probability of ``tokens [N]`` under the model itself (temperature 1, no filter): float32 ``[N]``."""
-    return logits.log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
