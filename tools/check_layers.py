@@ -21,12 +21,14 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "registry", "events", "seed", "files"),
     ("contracts",),
     ("recipe",),
-    ("data", "metrics"),
+    ("data", "metrics", "rewards"),
     ("models",),
     ("methods", "objectives", "generation"),
+    ("addons",),
     ("engine",),
-    ("interop",),
+    ("interop", "rollouts"),
     ("evaluation", "proof"),
+    ("making",),
     ("run",),
     ("bench",),
     ("cli",),
@@ -37,8 +39,9 @@ ORDER: tuple[tuple[str, ...], ...] = (
 SIDEWAYS: dict[str, frozenset[str]] = {
     "registry": frozenset({"errors"}),
     "files": frozenset({"errors"}),
+    "rewards": frozenset({"metrics"}),
 }
-LIGHT = frozenset({"errors", "registry", "events", "seed", "files", "contracts", "recipe", "cli"})
+LIGHT = frozenset({"errors", "registry", "events", "seed", "files", "contracts", "recipe", "rewards", "cli"})
 """Folders that import no heavy library when they are imported (``tunesmith --help`` must be quick)."""
 HEAVY = frozenset({"torch", "transformers", "numpy", "datasets", "tokenizers", "safetensors"})
 

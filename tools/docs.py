@@ -26,6 +26,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "recipe.md": recipe_page(Recipe),
         REFERENCE / "methods.md": parts_page("Methods", "method"),
         REFERENCE / "objectives.md": parts_page("Objectives", "objective"),
+        REFERENCE / "addons.md": parts_page("Add-ons", "addon"),
+        REFERENCE / "rewards.md": parts_page("Rewards", "reward"),
         REFERENCE / "formats.md": formats_page(),
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "errors.md": error_pages.page(),

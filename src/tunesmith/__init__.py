@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tunesmith.addons.ewc import Ewc
+    from tunesmith.addons.kl import Kl
+    from tunesmith.addons.l2 import L2
+    from tunesmith.addons.neftune import Neftune
+    from tunesmith.addons.r_drop import RDrop
+    from tunesmith.addons.replay import Replay
+    from tunesmith.addons.reptile import Reptile
     from tunesmith.errors import UserError
     from tunesmith.interop.named import Adapters
     from tunesmith.methods.adalora import Adalora
@@ -23,17 +30,28 @@ if TYPE_CHECKING:
     from tunesmith.methods.progressive import Progressive
     from tunesmith.methods.prompt import Prompt
     from tunesmith.objectives.classify import Classify
+    from tunesmith.objectives.distill import Distill
+    from tunesmith.objectives.embed import Embed
+    from tunesmith.objectives.multi import Multi
     from tunesmith.objectives.pretrain import Pretrain
     from tunesmith.objectives.regress import Regress
     from tunesmith.objectives.sft import Sft
     from tunesmith.objectives.span import Span
     from tunesmith.objectives.tokens import Tokens
     from tunesmith.recipe import Recipe
-    from tunesmith.run import Run, attach, check, evaluate, load, train
+    from tunesmith.run import Run, align, attach, check, continual, embed, evaluate, iterate, load, make, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ewc": "tunesmith.addons.ewc",
+    "Kl": "tunesmith.addons.kl",
+    "L2": "tunesmith.addons.l2",
+    "Neftune": "tunesmith.addons.neftune",
+    "RDrop": "tunesmith.addons.r_drop",
+    "Replay": "tunesmith.addons.replay",
+    "Reptile": "tunesmith.addons.reptile",
+    "continual": "tunesmith.run",
     "Recipe": "tunesmith.recipe",
     "UserError": "tunesmith.errors",
     "Run": "tunesmith.run",
@@ -41,7 +59,10 @@ _HOMES = {
     "check": "tunesmith.run",
     "evaluate": "tunesmith.run",
     "load": "tunesmith.run",
+    "align": "tunesmith.run",
     "attach": "tunesmith.run",
+    "iterate": "tunesmith.run",
+    "make": "tunesmith.run",
     "Peft": "tunesmith.methods.peft",
     "Progressive": "tunesmith.methods.progressive",
     "Adapter": "tunesmith.methods.adapter",
@@ -63,20 +84,31 @@ _HOMES = {
     "Span": "tunesmith.objectives.span",
     "Regress": "tunesmith.objectives.regress",
     "Classify": "tunesmith.objectives.classify",
+    "Multi": "tunesmith.objectives.multi",
+    "Distill": "tunesmith.objectives.distill",
+    "Embed": "tunesmith.objectives.embed",
+    "embed": "tunesmith.run",
     "Pretrain": "tunesmith.objectives.pretrain",
 }
 
 __all__ = [
+    "L2",
     "Adalora",
     "Adapter",
     "Adapters",
     "Bitfit",
     "Classify",
+    "Distill",
+    "Embed",
+    "Ewc",
     "Freeze",
     "Full",
     "Fusion",
     "Ia3",
+    "Kl",
     "Lora",
+    "Multi",
+    "Neftune",
     "Norms",
     "PTuning",
     "PTuningV2",
@@ -85,17 +117,25 @@ __all__ = [
     "Pretrain",
     "Progressive",
     "Prompt",
+    "RDrop",
     "Recipe",
     "Regress",
+    "Replay",
+    "Reptile",
     "Run",
     "Sft",
     "Span",
     "Tokens",
     "UserError",
+    "align",
     "attach",
     "check",
+    "continual",
+    "embed",
     "evaluate",
+    "iterate",
     "load",
+    "make",
     "train",
 ]
 

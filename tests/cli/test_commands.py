@@ -341,7 +341,7 @@ def test_formats_are_listed_and_shown(call: Tunesmith) -> None:
     assert "Did you mean 'alpaca'?" in said.err
 
 
-@pytest.mark.parametrize(("kind", "name"), [("methods", "lora"), ("objectives", "sft")])
+@pytest.mark.parametrize(("kind", "name"), [("methods", "lora"), ("objectives", "sft"), ("rewards", "overlong")])
 def test_parts_tell_their_options_and_paper(kind: str, name: str, call: Tunesmith) -> None:
     by_name = {item["name"]: item for item in call(kind, "--json").json}
     part = by_name[name]

@@ -110,6 +110,12 @@ def test_a_read_answer_is_read_at_its_new_end() -> None:
     assert cut.labels == [1, 2]
 
 
+def test_answers_that_are_alike_once_cut_are_no_pair() -> None:
+    encoding = Encoding([10, 11, 20, 21, 20, 22], [False, False, True, True, True, True], branches=(2, 4))
+    assert fit([encoding], max_tokens=4, overlong="cut").status == "kept"
+    assert fit([encoding], max_tokens=3, overlong="cut").status == "dropped"
+
+
 @pytest.mark.parametrize("overlong", ["cut", "split"])
 def test_a_beginning_that_leaves_no_room_drops_the_row(overlong: str) -> None:
     assert fit([pair()], max_tokens=3, overlong=overlong).status == "dropped"  # type: ignore[arg-type]

@@ -14,6 +14,8 @@ from tunesmith.data.candidates import branched, compared
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.formats import FORMATS
 from tunesmith.data.formats.base import BadRow
+from tunesmith.data.show import runs
+from tunesmith.data.store import example_of
 
 QUESTION = (Message("system", "be kind"), Message("user", "what is the word?"))
 
@@ -124,3 +126,11 @@ def test_steps_end_where_they_end(kind: str, raw: bool) -> None:
     assert [text.strip().rpartition("\n")[2].strip()[-3:] for text in texts] == ["sat", "dog", "yes"]
     prompt = encoder.prompt_ids(made.messages or (), raw=encoder.joined(made))
     assert encoding.ids[: len(prompt)] == prompt
+
+
+def test_answers_are_shown_one_under_the_other() -> None:
+    encoder = ChatEncoder.build(make_tokenizer())
+    example = example_of(branched(encoder.candidates(record("yes", "no"))), 0)
+    shown = [(text, trained) for text, trained, _ in runs(example, encoder.tokens)]
+    assert [text for text, _ in shown if text.startswith("\n[answer")] == ["\n[answer 1] ", "\n[answer 2] "]
+    assert [text for text, trained in shown if trained] == ["yes", "<|im_end|>", "no", "<|im_end|>"]

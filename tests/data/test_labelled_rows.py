@@ -16,6 +16,7 @@ from tunesmith.data.prepare import Prepared, prepare, training_records
 from tunesmith.data.recognise import recognise
 from tunesmith.data.sources import open_source
 from tunesmith.errors import UserError
+from tunesmith.objectives.reading import labels_in
 from tunesmith.objectives.classify import Classify
 from tunesmith.objectives.span import Span
 from tunesmith.recipe.schema import DataConfig
@@ -55,10 +56,17 @@ def test_rows_are_recognised_and_read(row: dict[str, Any], form: str, text: str,
     assert (record.text, record.pair, record.labels) == (text, pair, labels)
 
 
+def test_a_row_may_lack_its_label() -> None:
+    """Another column may be what is learned (several tasks); who needs the label says that it is missing."""
+    record = FORMATS.load("labelled").read({"text": "a", "label": None, "mood": "good"})
+    assert (record.labels, record.meta["mood"]) == (None, "good")
+    with pytest.raises(BadRow, match="no label"):
+        labels_in(record)
+
+
 @pytest.mark.parametrize(
     ("name", "row", "reason"),
     [
-        ("labelled", {"text": "a"}, "no label"),
         ("labelled", {"text": " ", "label": 1}, "empty"),
         ("labelled", {"text": "a", "label": ""}, "empty"),
         ("labelled", {"text": "a", "label": {"b": 1}}, "not a name"),

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tunesmith.contracts.objective import TaskHead
 from tunesmith.data.framing import Window
 from tunesmith.evaluation.comparison import compare_labels
-from tunesmith.evaluation.labels import LOWER_IS_BETTER, NAMES, Given, LabelReport
+from tunesmith.evaluation.labels import ENTITIES, LOWER_IS_BETTER, NAMES, Given, LabelReport, metric_names
 from tunesmith.evaluation.spans import best_answer
 
 
@@ -65,6 +66,21 @@ def test_words_are_counted_over_all_texts() -> None:
     assert values["accuracy"] == pytest.approx(4 / 6)
     # class a: 2 right, 2 wanted, 4 said; class b: 2 right, 4 wanted, 2 said
     assert values["macro_f1"] == pytest.approx(2 / 3)
+
+
+def test_entities_are_counted_over_all_texts() -> None:
+    """Three wanted (one of two words), four said, two right: F1 4/7; without a scheme there is no such metric."""
+    names = ("O", "B-P", "I-P")
+    wanted, said = [[1, 2, 0], [1, 0, 1], [0, 0, 0], [0]], [[1, 2, 0], [1, 0, 0], [1, 0, 1], [0]]
+    values = LabelReport(given("tokens", wanted, said, names)).values()
+    assert [values[name] for name in ENTITIES] == pytest.approx([4 / 7, 2 / 4, 2 / 3])
+    metrics = LabelReport(given("tokens", wanted, said, names)).metrics()
+    assert metrics["entity_f1"].low <= 4 / 7 <= metrics["entity_f1"].high
+    assert set(metrics) == set(metric_names(TaskHead("tokens", names)))
+    assert not set(ENTITIES) & set(LabelReport(CASES["tokens"]).values())
+    assert metric_names(TaskHead("tokens", ("a", "b"))) == NAMES["tokens"]
+    nothing = LabelReport(given("tokens", [[0]] * 4, [[0]] * 4, names)).values()
+    assert [nothing[name] for name in ENTITIES] == [0.0, 0.0, 0.0]
 
 
 def test_a_change_is_paired_and_knows_its_direction() -> None:

@@ -225,7 +225,7 @@ def test_a_resumed_run_is_the_run(stopped: int, dtype: torch.dtype, tmp_path: Pa
     for step in range(stopped):
         one_update(first, step)
     saved = checkpoint.save(
-        tmp_path, Progress(step=stopped), first.weights, first.optimizer, state=first.attached.state()
+        tmp_path, Progress(step=stopped), first.weights, first.optimizer, method=first.attached.state()
     )
     second = job(tmp_path / "c", steps=12, method=METHOD, dtype=dtype)
     for step in range(3):  # what a fresh process may have done before, as proofs do

@@ -115,3 +115,20 @@ def test_peft_is_put_in_without_a_word() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", QUIET], cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "still heard"
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [
+        (ts.PTuningV2(), 0.2),
+        (ts.Prompt(head_rate=0.05), 0.05),
+        (ts.Lora(), 1.0),
+        (ts.Lora(head_rate=10, bias="all"), 10.0),
+        (ts.Adapter(head_rate=4), 4.0),
+    ],
+)
+def test_new_heads_learn_at_a_rate_of_their_own(method: Any, rate: float) -> None:
+    attached = ts.attach(classifier(), method)
+    heads = [group for group in attached.groups() if any("classifier" in name for name in group.parameters)]
+    assert [(group.rate, group.decay, len(group.parameters)) for group in heads] == [(rate, False, 2)]
+    assert {group.rate for group in attached.groups() if group not in heads} == {1.0}

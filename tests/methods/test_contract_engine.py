@@ -60,7 +60,7 @@ def gradients(one: Job, budget: int) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of update 3, cut into micro-batches of ``budget`` tokens."""
     rows = one.feed.update(3)
     one.weights.drop_gradients()
-    loss = accumulate(one, cut(rows, budget), one.objective.counts(rows), 3)
+    loss = accumulate(one, cut(rows, budget), one.objective.counts(rows), 3).loss
     one.weights.collect()
     return loss, {name: value.grad.clone() for name, value in one.weights.values.items() if value.grad is not None}
 
@@ -130,7 +130,7 @@ def test_resumed_is_uninterrupted(part: Part, tmp_path: Path) -> None:
     for step in range(3):
         one_update(stopped, step)
     state = stopped.attached.state()
-    path = checkpoint.save(tmp_path, Progress(step=3), stopped.weights, stopped.optimizer, state=state)
+    path = checkpoint.save(tmp_path, Progress(step=3), stopped.weights, stopped.optimizer, method=state)
     resumed = start()
     resumed.attached.restore(checkpoint.restore(path, resumed.weights, resumed.optimizer))
     for step in range(3, 6):

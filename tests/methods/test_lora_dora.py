@@ -249,3 +249,29 @@ def test_in_a_loop_of_ones_own_it_equals_plain_torch() -> None:
     assert curves[0][-1] < curves[0][0] - 0.1
     # the norm is computed another way, in float64
     assert curves[0] == pytest.approx(curves[1], abs=1e-9)
+
+
+def test_without_gradients_the_norm_is_computed_once_for_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = layer_of("linear-bias").eval(), torch.randn(5, IN, dtype=torch.float64)
+    asked = []
+    lengths = DoraLinear.lengths
+    monkeypatch.setattr(DoraLinear, "lengths", lambda *given: (asked.append(1), lengths(*given))[1])
+    with torch.no_grad():
+        first = [layer(x) for _ in range(3)]
+    assert len(asked) == 1
+    assert all(torch.equal(y, layer(x)) for y in first)  # with gradients: computed again
+    assert len(asked) == 4
+    layer.lora_B.data[3, 1] += 0.25  # torch's own count of changes does not see this one
+    with torch.inference_mode():
+        changed = layer(x)
+    torch.testing.assert_close(changed, reference(layer, x))
+    assert not torch.equal(changed, first[0])
+
+
+def test_the_known_norm_is_not_taken_in_another_dtype() -> None:
+    layer, x = layer_of("linear").eval(), torch.randn(5, IN, dtype=torch.float64)
+    with torch.no_grad():
+        layer(x)
+        layer.bfloat16()
+        assert layer(x.bfloat16()).dtype == torch.bfloat16
+    assert layer(x.bfloat16()).isfinite().all()

@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tiny_base import make_tokenizer
 from tiny_task import bert_tokenizer
 from tunesmith.contracts.data import Record
+from tunesmith.contracts.policy import Outputs
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.formats.base import BadRow
+from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
+from tunesmith.evaluation.task import Scored, number_said
 from tunesmith.objectives.classify import Classify
-from tunesmith.objectives.regress import Regress
+from tunesmith.objectives.regress import Regress, Scale
 from tunesmith.objectives.span import CONTEXT, END, START, Span
 from tunesmith.objectives.tokens import Tokens
 
@@ -111,6 +115,34 @@ def test_only_finite_numbers_are_regressed(label: str) -> None:
 def test_a_number_travels_unchanged() -> None:
     (one,) = Regress().encode(rows("-2.7182817")[0], ChatEncoder.build(bert_tokenizer()))
     assert np.array(one.labels, dtype=np.int32).view(np.float32)[0] == np.float32(-2.7182817)
+
+
+def test_numbers_are_standardised_by_the_training_rows() -> None:
+    """2, 4, 4, 4, 5, 5, 7, 9: mean 5, deviation 2. A score of 0.5 is 6; of 9 it misses by (2 − 0.5)²."""
+    objective = learned(Regress(standardise=True), rows("2", "4", "4", "4", "5", "5", "7", "9"))
+    assert objective.scale == Scale(mean=5.0, deviation=2.0)
+    head = objective.head()
+    assert number_said(head, Scored(np.array([[0.5]]), 0.0, 1.0)) == 6.0
+    (encoding,) = objective.encode(rows("9")[0], ChatEncoder.build(bert_tokenizer()))
+    example = example_of(encoding, 0)
+    (term,) = objective.loss(Outputs(scores=torch.tensor([[0.5]])), objective.collate([example]))
+    assert term.values.tolist() == [2.25]
+    assert objective.words(example) == "9"
+    assert learned(Regress(standardise={"mean": 1.0}), rows("2", "4")).scale == Scale(mean=1.0)
+    for alike in (rows("3", "3"), [Record(text="x")]):
+        with pytest.raises(UserError) as caught:
+            Regress(standardise=True).learn(alike, max_tokens=9)
+        assert caught.value.code == "one-number"
+
+
+def test_labels_are_told_in_words() -> None:
+    encoder = ChatEncoder.build(bert_tokenizer())
+    several = Classify(labels=["a", "b"], multi_label=True)
+    said = [several.words(example_of(several.encode(row, encoder)[0], 0)) for row in rows(("b", "a"), ())]
+    assert said == ["a, b", "(none)"]
+    words = Tokens(labels=["O", "X"])
+    record = Record(text="the cat", labels=("O", "X"), spans=((0, 3), (4, 7)))
+    assert words.words(example_of(words.encode(record, encoder)[0], 0)) == "O X"
 
 
 def test_words_are_read_at_their_first_token() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.proof.conftest import TEMPLATE, make_case, tokenizer
+from tests.proof.rated_cases import another_reference, leaking_answers
 
 from tunesmith.contracts.batch import Batch, Example, Layout
 from tunesmith.contracts.data import Encoder, Encoding, Record
@@ -294,6 +295,8 @@ DEFECTS = (
     Defect("rendering", "a blank at training only", with_objective(ExtraBlank()), "part at token"),
     Defect("rendering", "the answer's first token is not learned", with_objective(LateStart()), "is not trained"),
     Defect("identity", "the adapter does not start at zero", started_elsewhere, "before it is trained"),
+    Defect("margin", "a reference of another run", another_reference, "differ before anything is trained"),
+    Defect("sharing", "answers see each other", leaking_answers, "answers to a shared question"),
     Defect("gradients", "a base parameter learns", base_learns, "model.norm.weight is not among the method's"),
     Defect("gradients", "an adapter is not reached", adapter_left_out, "gets no gradient"),
     Defect("gradients", "a frozen parameter changes", base_changes, "model.norm.weight is frozen and changed"),

@@ -39,6 +39,18 @@ def test_trains_proves_loads_and_merges(kind: str, material: Material, tmp_path:
         torch.testing.assert_close(plain(input_ids=ids).logits, packed, atol=1e-4, rtol=1e-4)
 
 
+def test_a_run_that_is_asked_has_unpacked_its_base_once(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = go(material.recipe(method=LORA, model={"quantize": "nf4"}, steps=1), tmp_path / "run")
+    layers = [module for module in open_run(run).model.modules() if isinstance(module, QuantizedLinear)]
+    assert layers
+    assert all(layer.kept is not None for layer in layers)
+    monkeypatch.setattr("tunesmith.run.use.dense_room", lambda _: 1)
+    tight = [module for module in open_run(run).model.modules() if isinstance(module, QuantizedLinear)]
+    assert all(layer.kept is None for layer in tight)
+
+
 def test_resuming_packs_the_same_weights(material: Material, tmp_path: Path) -> None:
     recipe = material.recipe(method=LORA, model={"quantize": "nf4"}, steps=2)
     run = go(recipe, tmp_path / "run")

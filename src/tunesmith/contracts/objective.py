@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 Problem = Literal["class", "classes", "number", "tasks", "tokens", "span", "reward", "embedding"]
-"""What is decided: one class of a text, any number of classes, a number, several of these; a class a token, the place of
-an answer, how good an answer is, where a text lies."""
+"""What is decided: one class of a text, any number of classes, a number, several of these; a class a token, the place
+of an answer, how good an answer is, where a text lies."""
 Judged = Literal["tokens", "labels", "terms", "rewards"]
 """What held-out rows are judged by: the loss of their tokens, what a task head says of them, the objective's own terms
 (its loss and measurements), the rewards of sampled answers."""

@@ -55,9 +55,12 @@ class Job:
         """The format of each source."""
         return [FORMATS.load(source.format) for source in self.sources]
 
+    def run(self, chunk: Chunk) -> None:
+        """Encode ``chunk`` and write its part."""
+        _run(self, chunk)
 
-def run_chunk(job: Job, chunk: Chunk) -> None:
-    """Encode ``chunk`` and write its part."""
+
+def _run(job: Job, chunk: Chunk) -> None:
     ledger = empty_like(job.sources)
     sequences: list[Encoded] = []
     records = [_record_or_reason(job, row, chunk.source) for row in chunk.rows]
@@ -94,6 +97,8 @@ def _run_row(job: Job, ledger: Ledger, row: Row, record: Record | BadRow, *, num
         ledger.sources[source].count("kept")
     else:
         ledger.add(Entry(number, source, row.line, fitted.status, fitted.reason), _example(row))
+    for note in row.notes:
+        ledger.note(note, _example(row))
     _note(job, ledger, row, record, fitted.encodings)
     group = group_of(record, job.marker)
     divisible = record.text is not None and record.labels is None
@@ -127,7 +132,7 @@ def _text_of(record: Record) -> str:
 
 
 def _example(row: Row) -> Example:
-    return Example(row.file, row.line, "" if isinstance(row.value, Broken) else short(row.value))
+    return Example(row.file, row.line, row.value.text if isinstance(row.value, Broken) else short(row.value))
 
 
 def group_of(record: Record, marker: str | None) -> int:

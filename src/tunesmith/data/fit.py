@@ -102,6 +102,7 @@ def _cut_answers(encoding: Encoding, max_tokens: int) -> list[Encoding]:
     ids, trained = encoding.ids[: encoding.branches[0]], encoding.trained[: encoding.branches[0]]
     labels: list[int] = []
     branches, passed = [], 0
+    answers: set[tuple[int, ...]] = set()
     for start, end in _answers(encoding):
         branches.append(len(ids))
         places = _kept(start, end, max(0, room), closing=encoding.closing)
@@ -112,8 +113,11 @@ def _cut_answers(encoding: Encoding, max_tokens: int) -> list[Encoding]:
             marks = [*marks[:-1], True]
         if True not in marks:
             return []
+        answers.add(tuple(encoding.ids[at] for at in places))
         ids, trained = ids + [encoding.ids[at] for at in places], trained + marks
         labels += own[: sum(marks)]
+    if encoding.branches[0] > 0 and len(answers) < len(branches):
+        return []  # what told the answers apart is cut away
     kept = None if encoding.labels is None else labels
     return [replace(encoding, ids=ids, trained=trained, labels=kept, branches=tuple(branches), note="cut")]
 

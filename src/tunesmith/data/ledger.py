@@ -16,6 +16,8 @@ from tunesmith.files import write_json
 
 Status = Literal["kept", "cut", "split", "dropped"]
 STATUSES: tuple[Status, ...] = ("kept", "cut", "split", "dropped")
+CURATED = "curate "
+"""How the reason of a row begins that a step of ``data.curate`` dropped: ``curate length: fewer than 3 words``."""
 LEAK = "its prompt is in the validation rows"
 LOST = "the tokenizer loses characters"
 JOINED = "prompt and completion are joined as they are, without a chat template"
@@ -97,10 +99,16 @@ class Ledger:
         return Counter(f"{entry.status}: {entry.reason}" for entry in self.entries)
 
     @property
+    def ordered_reasons(self) -> dict[str, int]:
+        """The same, what curation dropped first, then the most frequent."""
+        curated = f"dropped: {CURATED}"
+        return dict(sorted(self.reasons.items(), key=lambda item: (not item[0].startswith(curated), -item[1])))
+
+    @property
     def lost_share(self) -> float:
-        """Dropped rows over all rows; rows held back because validation has their prompt are not lost."""
-        leaked = sum(entry.status == "dropped" and entry.reason == LEAK for entry in self.entries)
-        return (self.total("dropped") - leaked) / max(self.rows, 1)
+        """Dropped rows over all rows; those that the recipe asks to drop, or holds back for validation, are not lost."""
+        meant = sum(one.status == "dropped" and one.reason.startswith((LEAK, CURATED)) for one in self.entries)
+        return (self.total("dropped") - meant) / max(self.rows, 1)
 
     def add(self, entry: Entry, example: Example) -> None:
         """List a row that was not simply kept, and count it."""
@@ -146,7 +154,7 @@ class Ledger:
             "rows": self.rows,
             **{status: self.total(status) for status in STATUSES},
             "lost_share": self.lost_share,
-            "reasons": dict(self.reasons.most_common()),
+            "reasons": self.ordered_reasons,
             "notes": dict(self.notes.most_common()),
             "lost_characters": dict(self.lost_characters.most_common(100)),
             "sequences": self.sequences,
@@ -182,7 +190,7 @@ class Ledger:
         lines = [f"{source.path}: {source.rows:,} rows, {source.format} ({source.why})" for source in self.sources]
         counts = ", ".join(f"{self.total(status):,} {status}" for status in STATUSES)
         lines.append(f"{self.rows:,} rows: {counts}")
-        for reason, count in self.reasons.most_common():
+        for reason, count in self.ordered_reasons.items():
             lines.append(f"  {count:,} {reason}")
             lines += self._first_example(reason.partition(": ")[2])
         worst = " ".join(character for character, _ in self.lost_characters.most_common(12))

@@ -35,9 +35,9 @@ def check_sources(config: DataConfig) -> None:
 
 def recognised(config: SourceConfig, source: Source) -> Recognised:
     """The format of ``source`` by its first rows; a ``UserError`` where it has none, or a mapped column is absent."""
-    sample = [row.value for row in islice(source.rows(), SAMPLE)]
-    objects = [value for value in sample if not isinstance(value, Broken)]
-    check_columns(objects, config.columns, path=config.path)
+    objects = list(islice((row.value for row in source.rows() if not isinstance(row.value, Broken)), SAMPLE))
+    if objects:
+        check_columns(objects, config.columns, path=config.path)
     renamed = [rename(value, config.columns) for value in objects]
     return recognise(renamed, path=config.path, name=config.format, columns=config.columns)
 

@@ -8,19 +8,36 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from typing import Any, Protocol
 
-from tunesmith.data.chunks import Chunk, Job, run_chunk
 from tunesmith.errors import UserError
 
 SMALL = 4
-"""Up to this many chunks it is quicker to tokenise here than to start processes."""
+"""Up to this many chunks it is quicker to work here than to start processes."""
 
 
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Chunk(Protocol):
+    """Rows that one part is made of."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """The rows."""
+        ...
+
+
+class Job(Protocol):
+    """What makes a part of a chunk; picklable."""
+
+    def run(self, chunk: Any) -> None:
+        """Write the part of ``chunk``."""
+        ...
 
 
 def run_chunks(job: Job, chunks: Iterator[Chunk], *, workers: int) -> Iterator[int]:
@@ -29,23 +46,19 @@ def run_chunks(job: Job, chunks: Iterator[Chunk], *, workers: int) -> Iterator[i
     everything = chain(first, chunks)
     if workers == 1 or len(first) <= SMALL or not _portable(job):
         for chunk in everything:
-            run_chunk(job, chunk)
+            job.run(chunk)
             yield len(chunk.rows)
         return
     yield from _run_in_processes(job, everything, workers)
 
 
 def _portable(job: Job) -> bool:
-    # what a user's script defines itself cannot be imported by another process
-    function = getattr(job.encode, "__func__", job.encode)
-    owner = type(getattr(job.encode, "__self__", None)).__module__
-    if "__main__" in (getattr(function, "__module__", None), owner):
-        return False
     try:
-        pickle.dumps(job)
+        pickled = pickle.dumps(job)
     except (pickle.PicklingError, AttributeError, TypeError):
         return False
-    return True
+    # what a user's script defines itself cannot be imported by another process
+    return b"__main__" not in pickled
 
 
 def _run_in_processes(job: Job, chunks: Iterator[Chunk], workers: int) -> Iterator[int]:
@@ -111,7 +124,7 @@ def _drive(
                 answers.put(pickle.load(replies))
         answers.put(None)
     except (EOFError, BrokenPipeError):
-        answers.put(f"a tokenising process died (exit code {process.wait()})")
+        answers.put(f"a worker process died (exit code {process.wait()})")
     except Exception as error:  # a thread has nobody above it: the error is raised by whoever reads the answers
         answers.put(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
@@ -19,14 +19,18 @@ SPECIAL = "magenta"
 GIVEN = "dim"
 
 
-def show_lines(prepared: Prepared, count: int) -> list[Text]:
+Said = Callable[[Example], str]
+"""What the labels of a sequence say, for people; empty where it has none."""
+
+
+def show_lines(prepared: Prepared, count: int, said: Said = lambda _: "") -> list[Text]:
     """The first ``count`` training sequences: a heading and the sequence for each, as rich text."""
     from rich.text import Text
 
     lines = [Text("underlined and green: trained on. Dim: given. Magenta: special tokens.", style="italic")]
     for number in range(min(count, len(prepared.train))):
         example = prepared.train[number]
-        lines.append(Text(_heading(prepared, example), style="bold"))
+        lines.append(Text(_heading(prepared, example, said), style="bold"))
         line = Text()
         for text, trained, special in runs(example, prepared.encoder.tokens):
             line.append(text, style=_style(trained, special=special))
@@ -34,12 +38,12 @@ def show_lines(prepared: Prepared, count: int) -> list[Text]:
     return lines
 
 
-def plain_lines(prepared: Prepared, count: int) -> list[str]:
+def plain_lines(prepared: Prepared, count: int, said: Said = lambda _: "") -> list[str]:
     """The same without colours: ``[[`` trained ``]]``."""
     lines = []
     for number in range(min(count, len(prepared.train))):
         example = prepared.train[number]
-        lines.append(_heading(prepared, example))
+        lines.append(_heading(prepared, example, said))
         parts = []
         for trained, group in groupby(runs(example, prepared.encoder.tokens), key=lambda run: run[1]):
             text = "".join(run[0] for run in group)
@@ -73,12 +77,11 @@ def _kinds(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]
         at += length
 
 
-def _heading(prepared: Prepared, example: Example) -> str:
-    source = prepared.ledger.sources[example.source]
-    return (
-        f"row {example.row + 1} of {source.path} ({source.format}): {len(example)} tokens, "
-        f"{int(example.trained.sum())} trained"
-    )
+def _heading(prepared: Prepared, example: Example, said: Said) -> str:
+    source, labels = prepared.ledger.sources[example.source], said(example)
+    where = f"row {example.row + 1} of {source.path} ({source.format}): {len(example)} tokens"
+    read = f"{int(example.trained.sum())} {'trained' if example.labels is None else 'read'}"
+    return f"{where}, {read}" + (f"; {labels}" if labels else "")
 
 
 def _style(trained: bool, *, special: bool) -> str:

@@ -22,24 +22,31 @@ from tunesmith.errors import UserError, did_you_mean
 
 DOCUMENT_END = "<|endoftext|>"
 DELIMITERS = ",;\t|"
+CURATED_FILE = ".curated"
+"""Ending of the files that ``data.curate`` keeps: where a row came from, and the row or why it was dropped."""
 BAD_LINES = 5
 """Bad lines of one file that are named; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A row that is no row, and why."""
+    """A row that is no row, and why; ``text`` shows it where it was a row and is one no longer."""
 
     reason: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """``value`` is the row's columns; ``line`` its 1-based line (jsonl, txt, csv) or row number in ``file``."""
+    """``value`` is the row's columns; ``line`` its 1-based line (jsonl, txt, csv) or row number in ``file``.
+
+    ``notes`` say what was done to it before.
+    """
 
     value: dict[str, Any] | Broken
     line: int
     file: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,21 +59,34 @@ class Source:
     """Digest of the content that ``rows`` is made of."""
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How files are read (see ``open_source``)."""
+
+    unit: str = "text"
+    split: str | None = None
+    forgiving: bool = False
+
+
 def is_local(path: str) -> bool:
     """Whether ``path`` is, or can only be meant as, a file or folder of this machine."""
     return Path(path).expanduser().exists() or not _looks_like_hub_id(path)
 
 
-def open_source(path: str, *, split: str | None = None, unit: str = "text") -> Source:
+def open_source(path: str, *, split: str | None = None, unit: str = "text", forgiving: bool = False) -> Source:
     """The source behind ``path``.
 
     ``split`` chooses one of a hub data set or of a json file with several; ``unit`` says how txt files split (``text``,
-    ``paragraphs``, ``lines``).
+    ``paragraphs``, ``lines``). ``forgiving`` makes a line of a jsonl file that is no JSON a ``Broken`` row. Rows that
+    were curated have the path, the files and the lines that they came from.
     """
     location = Path(path).expanduser()
+    if location.suffix == CURATED_FILE and location.is_file():
+        return Source(curated_from(location), lambda: _read_curated(location), lambda: _digest([location]))
     if location.exists():
         files = _files(location)
-        return Source(path, lambda: _rows_of_files(files, unit, split), lambda: _digest(files) + repr(split).encode())
+        reading = _Reading(unit, split, forgiving)
+        return Source(path, lambda: _rows_of_files(files, reading), lambda: _digest(files) + repr(split).encode())
     if _looks_like_hub_id(path):
         return _hub(path, split)
     raise _missing(location)
@@ -74,7 +94,7 @@ def open_source(path: str, *, split: str | None = None, unit: str = "text") -> S
 
 def _files(location: Path) -> list[Path]:
     if location.is_file():
-        _reader(location, "text", None)
+        _reader(location, _Reading())
         return [location]
     files = sorted(file for file in location.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
     if not files:
@@ -82,11 +102,12 @@ def _files(location: Path) -> list[Path]:
     return files
 
 
-def _reader(file: Path, unit: str, split: str | None) -> Callable[[Path], Iterator[Row]]:
+def _reader(file: Path, reading: _Reading) -> Callable[[Path], Iterator[Row]]:
     kind = file.suffix.lower()
     special: dict[str, Callable[[Path], Iterator[Row]]] = {
-        ".txt": partial(_read_txt, unit=unit),
-        ".json": partial(_read_json, split=split),
+        ".txt": partial(_read_txt, unit=reading.unit),
+        ".json": partial(_read_json, split=reading.split),
+        ".jsonl": partial(_read_jsonl, forgiving=reading.forgiving),
         **dict.fromkeys(LABEL_FIRST, partial(_read_lines, lines=label_lines)),
         **dict.fromkeys(TAG_LINES, partial(_read_lines, lines=tag_lines)),
     }
@@ -102,11 +123,11 @@ def _reader(file: Path, unit: str, split: str | None) -> Callable[[Path], Iterat
     return reader
 
 
-def _rows_of_files(files: list[Path], unit: str, split: str | None) -> Iterator[Row]:
+def _rows_of_files(files: list[Path], reading: _Reading) -> Iterator[Row]:
     for file in files:
         seen = False
         try:
-            for row in _reader(file, unit, split)(file):
+            for row in _reader(file, reading)(file):
                 seen = True
                 yield row
         except UnicodeDecodeError as error:
@@ -131,14 +152,16 @@ def _not_utf8(file: Path, error: UnicodeDecodeError) -> UserError:
     )
 
 
-def _read_jsonl(file: Path) -> Iterator[Row]:
+def _read_jsonl(file: Path, forgiving: bool = False) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
                     value = json.loads(line)
-                except json.JSONDecodeError:
-                    raise _bad_lines(file) from None
+                except json.JSONDecodeError as error:
+                    if not forgiving:
+                        raise _bad_lines(file) from None
+                    value = Broken(f"the line is no JSON ({error.msg})", line.strip()[:100])
                 yield Row(_object(value), number, str(file))
 
 
@@ -205,7 +228,21 @@ def _is_json(text: str) -> bool:
 
 
 def _object(value: Any) -> dict[str, Any] | Broken:
-    return value if isinstance(value, dict) else Broken(f"the row is {type(value).__name__}, not an object")
+    return value if isinstance(value, dict | Broken) else Broken(f"the row is {type(value).__name__}, not an object")
+
+
+def curated_from(file: Path) -> str:
+    """The path that the rows of a curated file came from."""
+    with file.open(encoding="utf-8") as lines:
+        return str(json.loads(next(lines))["path"])
+
+
+def _read_curated(file: Path) -> Iterator[Row]:
+    with file.open(encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            origin, number, value, notes, reason, text = json.loads(line)
+            yield Row(Broken(reason, text) if value is None else value, number, origin, tuple(notes))
 
 
 def _read_csv(file: Path) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""A process that tokenises: reads a pickled job and chunks from stdin, answers each on stdout.
+"""A process that works on chunks of rows: reads a pickled job and chunks from stdin, answers each on stdout.
 
 Started as ``python -m tunesmith.data.worker`` rather than through ``multiprocessing``, because forking a process with
 torch's threads can hang and spawning one would run the user's own script again.
@@ -12,7 +12,6 @@ import signal
 import sys
 import traceback
 
-from tunesmith.data.chunks import run_chunk
 from tunesmith.errors import UserError
 
 
@@ -29,7 +28,7 @@ def main() -> None:
             return
         answer: object = len(chunk.rows)
         try:
-            run_chunk(job, chunk)
+            job.run(chunk)
         except UserError as error:
             answer = error
         except Exception:

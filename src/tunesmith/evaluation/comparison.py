@@ -75,12 +75,20 @@ def compare_labels(
     """Loss and every metric of a task head, where ``before`` is of the same rows."""
     if before is not None and not after.sums.same_sequences(before.sums):
         before = None
-    changes = {} if before is None else after.change_from(before)
+    changes = _changed(before, after)
     old = {} if before is None else before.metrics()
     return [
         Comparison(what, name, old.get(name), value, changes.get(name), higher_is_better=not lower_is_better(name))
         for name, value in after.metrics().items()
     ]
+
+
+def _changed(before: LabelReport | TasksReport | None, after: LabelReport | TasksReport) -> dict[str, Estimate]:
+    if isinstance(before, LabelReport) and isinstance(after, LabelReport):
+        return after.change_from(before)
+    if isinstance(before, TasksReport) and isinstance(after, TasksReport):
+        return after.change_from(before)
+    return {}
 
 
 def compare_terms(what: str, before: TermReport | None, after: TermReport) -> list[Comparison]:

@@ -7,7 +7,7 @@ A row that has several tasks is one unit, so the interval of the common loss red
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -109,7 +109,9 @@ class TasksReport:
     def values(self) -> dict[str, float]:
         """The numbers alone, without the time that intervals take."""
         common = dict(self.sums.loss()(np.arange(len(self.sums.rows))))
-        return common | _named(self.reports, lambda _, report: report.values())
+        return common | {
+            f"{name}/{metric}": value for name, one in self.reports.items() for metric, value in one.values().items()
+        }
 
     def metrics(self) -> Mapping[str, Estimate]:
         """The estimates by name."""
@@ -118,7 +120,9 @@ class TasksReport:
     @cached_property
     def _metrics(self) -> dict[str, Estimate]:
         common = resampled(self.sums.loss(), len(self.sums.rows))
-        return common | _named(self.reports, lambda _, report: report.metrics())
+        return common | {
+            f"{name}/{metric}": value for name, one in self.reports.items() for metric, value in one.metrics().items()
+        }
 
     def by_source(self) -> dict[int, TasksReport]:
         """The same of every data source, with the tasks that its rows have."""
@@ -128,10 +132,5 @@ class TasksReport:
     def change_from(self, before: TasksReport) -> dict[str, Estimate]:
         """After minus before, paired by row."""
         common = resampled(self.sums.loss(), len(self.sums.rows), before=before.sums.loss())
-        return common | _named(self.reports, lambda name, report: report.change_from(before.reports[name]))
-
-
-def _named[Number: (float, Estimate)](
-    reports: Mapping[str, LabelReport], of: Callable[[str, LabelReport], Mapping[str, Number]]
-) -> dict[str, Number]:
-    return {f"{name}/{metric}": value for name, one in reports.items() for metric, value in of(name, one).items()}
+        changes = {name: one.change_from(before.reports[name]) for name, one in self.reports.items()}
+        return common | {f"{name}/{metric}": value for name, own in changes.items() for metric, value in own.items()}

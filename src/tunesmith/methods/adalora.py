@@ -111,16 +111,21 @@ class Adalora(PartConfig):
         values = {ours: config[theirs] for ours, theirs in PEFT_OPTIONS.items() if theirs in config}
         return validated(cls, {**values, "targets": adapted(read_adapter(folder)[1])}, str(folder))
 
+    def check_model(self, model: nn.Module) -> list[str]:
+        """Paths of the target layers; a ``UserError`` where targets or ranks do not fit. Reads no weights."""
+        refuse_adapted(model)
+        paths = resolve_targets(model, self.targets)
+        ranks = dict.fromkeys(paths, self.initial_rank)
+        refuse_rank(model, ranks, hint="Lower method.rank, which is 1.5 times method.target_rank unless it is given.")
+        return paths
+
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedAdalora:
         """Freeze ``model`` and adapt its target layers; ``P`` and ``Q`` are drawn from torch's global generator.
 
         Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``already-attached``, ``tied-target``,
         ``rank-too-large``.
         """
-        refuse_adapted(model)
-        paths = resolve_targets(model, self.targets)
-        ranks = dict.fromkeys(paths, self.initial_rank)
-        refuse_rank(model, ranks, hint="Lower method.rank, which is 1.5 times method.target_rank unless it is given.")
+        paths = self.check_model(model)
         endings = shortest_endings(model, paths)
         layers = insert(model, paths, lambda base: SvdLinear(base, self))
         return AttachedAdalora(model, self, layers, heads=heads, endings=endings)

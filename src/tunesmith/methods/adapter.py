@@ -27,7 +27,7 @@ from torch import nn
 from tunesmith.contracts.method import Group
 from tunesmith.errors import UserError
 from tunesmith.methods.adapter_layers import AdapterLayer, put_in
-from tunesmith.methods.attachment import AttachedLayers, InPlace, base_name, task_type
+from tunesmith.methods.attachment import AttachedLayers, HeadRate, InPlace, base_name, task_type
 from tunesmith.methods.folder import PREFIX
 from tunesmith.methods.insert import Adapted, refuse_adapted
 from tunesmith.models.layers import anatomy, refuse_experts, resolve_targets
@@ -56,6 +56,8 @@ class Adapter(PartConfig):
     """Factor of what the adapter adds; by default 1, and 4 for `parallel` (as in its paper)."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the bottleneck that is dropped while training."""
+    head_rate: HeadRate = 1.0
+    """What multiplies the learning rate for new heads (a classifier)."""
     targets: Literal["auto"] | list[str] = "auto"
     """Linear layers that get an adapter after them, for a family that is not known by name."""
 
@@ -75,9 +77,13 @@ class Adapter(PartConfig):
         Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``fused-experts``, ``already-attached``,
         ``tied-target``.
         """
-        refuse_adapted(model)
-        layers = put_in(model, self.places(model), lambda base: AdapterLayer(base, self))
+        layers = put_in(model, self.check_model(model), lambda base: AdapterLayer(base, self))
         return AttachedAdapter(model, self, layers, heads=heads)
+
+    def check_model(self, model: nn.Module) -> dict[str, str | None]:
+        """The ``places`` of a model without an adapter; a ``UserError`` where targets do not fit. Reads no weights."""
+        refuse_adapted(model)
+        return self.places(model)
 
     def places(self, model: nn.Module) -> dict[str, str | None]:
         """Path of every linear that gets an adapter -> path of the linear whose input the adapter reads, or None."""
@@ -112,14 +118,15 @@ class AttachedAdapter(AttachedLayers):
             if isinstance(layer, AdapterLayer)
             for name, parameter in layer.adapter.stored().items()
         }
-        super().__init__(model, layers, named, InPlace.of_modules(model, heads))
+        whole = InPlace.of_modules(model, heads).parameters
+        super().__init__(model, layers, named, InPlace(whole, heads=heads, head_rate=config.head_rate))
         self.config, self.heads = config, list(heads)
 
     def groups(self) -> list[Group]:
         """Matrices; apart from them vectors, and what is trained of the base, without weight decay."""
         matrices = {name: parameter for name, parameter in self.parameters.items() if parameter.ndim > 1}
         vectors = {name: parameter for name, parameter in self.parameters.items() if parameter.ndim <= 1}
-        return [Group(matrices), Group(vectors | self.in_place.parameters, decay=False)]
+        return [Group(matrices), Group(vectors, decay=False), *self.in_place.groups()]
 
     def file_config(self) -> dict[str, Any]:
         """The config of this adapter, and who made it."""
@@ -128,7 +135,7 @@ class AttachedAdapter(AttachedLayers):
             "task_type": task_type(self.model),
             "base_model_name_or_path": base_name(self.model),
             "inference_mode": True,
-            **self.config.model_dump(),
+            **self.config.model_dump(exclude={"head_rate"}),
             "scale": self.config.factor,
             "modules_to_save": self.heads or None,
         }

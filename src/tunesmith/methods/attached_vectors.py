@@ -22,8 +22,9 @@ from tunesmith.contracts.method import Group
 from tunesmith.errors import UserError
 from tunesmith.methods.attachment import Attachment, InPlace, base_name, task_type
 from tunesmith.methods.folder import land, read_adapter, write_adapter
-from tunesmith.methods.vectors import PLACE, STORED, Vectors, refuse_prompted
+from tunesmith.methods.vectors import STORED, Vectors, refuse_prompted
 from tunesmith.models import prefixed
+from tunesmith.models.prefixed import PLACE
 
 HEAD = "base_model."
 """What PEFT puts before the path of a head that is stored beside a prompt."""
@@ -37,7 +38,9 @@ class AttachedVectors(Attachment):
     identity = False
     """A prompt changes what the model sees from the first step on."""
 
-    def __init__(self, model: nn.Module, vectors: Vectors, *, heads: Sequence[str] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, vectors: Vectors, *, heads: Sequence[str] = (), head_rate: float = 1.0
+    ) -> None:
         self.model, self.vectors, self.heads = model, vectors, list(heads)
         self.base: Any = model.base_model
         self.body: Any = prefixed.entrance(model)
@@ -49,7 +52,7 @@ class AttachedVectors(Attachment):
             for path in heads
             for name, parameter in model.get_submodule(path).named_parameters()
         }
-        self.in_place = InPlace(kept)
+        self.in_place = InPlace(kept, heads=heads, head_rate=head_rate)
         self.body.add_module(PLACE, vectors.train(model.training))
         self._switch_on()
 
@@ -67,7 +70,7 @@ class AttachedVectors(Attachment):
         raise NotImplementedError
 
     def groups(self) -> list[Group]:
-        """The vectors; heads apart, without weight decay."""
+        """The vectors; heads apart, at a rate of their own and without weight decay."""
         return [Group(self.vectors.named()), *self.in_place.groups()]
 
     def state(self) -> Mapping[str, torch.Tensor]:

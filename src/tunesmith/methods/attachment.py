@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from tunesmith.contracts.method import Group, Moment
@@ -19,6 +20,9 @@ from tunesmith.errors import UserError
 from tunesmith.methods.folder import PREFIX, land, read_adapter, write_adapter
 from tunesmith.methods.insert import Adapted, disabled, merged_base, place
 from tunesmith.models.quantized.model import dequantize_model
+
+HeadRate = Annotated[float, Field(gt=0.0)]
+"""What multiplies the learning rate for new heads (a classifier)."""
 
 
 class Attachment:
@@ -48,11 +52,12 @@ class Attachment:
 class InPlace:
     """Parameters of the base itself that are trained beside an adapter: biases, norms, embeddings, new heads.
 
-    ``named`` are stored names. ``park`` puts the base's own values back, ``unpark`` the trained ones.
+    ``named`` are stored names. ``heads`` are paths of those modules that are new, ``head_rate`` multiplies their
+    learning rate.
     """
 
-    def __init__(self, named: Mapping[str, nn.Parameter]) -> None:
-        self.parameters = dict(named)
+    def __init__(self, named: Mapping[str, nn.Parameter], *, heads: Sequence[str] = (), head_rate: float = 1.0) -> None:
+        self.parameters, self.heads, self.head_rate = dict(named), tuple(heads), head_rate
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         self._other = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
@@ -69,8 +74,13 @@ class InPlace:
         )
 
     def groups(self) -> list[Group]:
-        """One group without weight decay; none where nothing is trained in place."""
-        return [Group(self.parameters, decay=False)] if self.parameters else []
+        """New heads at their own rate, and the rest; without weight decay."""
+        heads = {
+            name: value for name, value in self.parameters.items() if any(f".{path}." in name for path in self.heads)
+        }
+        others = {name: value for name, value in self.parameters.items() if name not in heads}
+        found = [Group(heads, self.head_rate, decay=False), Group(others, decay=False)]
+        return [group for group in found if group.parameters]
 
     def swap(self) -> None:
         """Exchange the values in the model with the others (trained <-> base)."""

@@ -24,10 +24,10 @@ import torch
 
 from tunesmith.contracts.batch import Prefix
 from tunesmith.methods.attached_vectors import AttachedVectors
-from tunesmith.methods.vectors import PLACE, Vectors, check_base, start_ids
+from tunesmith.methods.vectors import Vectors, check_base, start_ids
 from tunesmith.models import attention, prefixed
 from tunesmith.models.drivers import first_position
-from tunesmith.models.prefixed import Seen
+from tunesmith.models.prefixed import PLACE, Seen
 
 
 class AttachedPrefix(AttachedVectors):
@@ -35,13 +35,21 @@ class AttachedPrefix(AttachedVectors):
 
     PEFT = "PREFIX_TUNING"
 
-    def __init__(self, model: Any, vectors: Vectors, layers: Sequence[Seen], *, heads: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Any,
+        vectors: Vectors,
+        layers: Sequence[Seen],
+        *,
+        heads: Sequence[str] = (),
+        head_rate: float = 1.0,
+    ) -> None:
         body = prefixed.entrance(model)
         paths = {module: path for path, module in body.named_modules()}
         self._layers = {paths[seen.module]: (seen.keys.shape[0], seen.keys.shape[2]) for seen in layers}
         self._numbered = "position_ids" in inspect.signature(body.forward).parameters
         self._without = prefixed.implementation(model)
-        super().__init__(model, vectors, heads=heads)
+        super().__init__(model, vectors, heads=heads, head_rate=head_rate)
 
     def before(self, body: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """Give each layer its keys and values; shift positions."""

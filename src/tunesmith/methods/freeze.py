@@ -50,11 +50,8 @@ class Freeze(PartConfig):
 
         Raises ``UserError``: ``unknown-family``, ``unknown-pattern``, ``nothing-trained``, ``not-enough-layers``.
         """
-        refuse_adapted(model)
+        chosen = self.check_model(model)
         names = [name for name, _ in model.named_parameters()]
-        chosen = self._by_place(model, names) if self._uses_places else set()
-        chosen.update(name for pattern in self.train for name in _matching(pattern, names))
-        chosen.difference_update(name for pattern in self.freeze for name in _matching(pattern, names))
         chosen.update(name for name in names if any(name.startswith(f"{head}.") for head in heads))
         if not chosen:
             raise UserError(
@@ -63,6 +60,15 @@ class Freeze(PartConfig):
                 code="nothing-trained",
             )
         return AttachedWhole(model, chosen, layer_decay=self.layer_decay)
+
+    def check_model(self, model: nn.Module) -> set[str]:
+        """Names of the parameters that the options choose; a ``UserError`` where one does not fit. Reads no weights."""
+        refuse_adapted(model)
+        names = [name for name, _ in model.named_parameters()]
+        chosen = self._by_place(model, names) if self._uses_places else set()
+        chosen.update(name for pattern in self.train for name in _matching(pattern, names))
+        chosen.difference_update(name for pattern in self.freeze for name in _matching(pattern, names))
+        return chosen
 
     @property
     def _uses_places(self) -> bool:

@@ -58,11 +58,10 @@ class Ia3(PartConfig):
         inputs = [path for path, vector in vectors.items() if vector.shape[0] == 1]
         return validated(cls, {"targets": list(vectors), "feedforward": inputs}, str(folder))
 
-    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedIa3:
-        """Freeze ``model`` and scale its target layers.
+    def check_model(self, model: nn.Module) -> tuple[list[str], set[str]]:
+        """Paths of the scaled layers, and those of them that scale their input; a ``UserError`` where one does not fit.
 
-        Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``fused-experts``, ``already-attached``,
-        ``tied-target``.
+        Reads no weights.
         """
         refuse_adapted(model)
         paths = _auto(model) if self.targets == "auto" else resolve_targets(model, self.targets)
@@ -70,7 +69,15 @@ class Ia3(PartConfig):
             inputs = set(anatomy(model).mlp_out)
         else:
             inputs = set(resolve_targets(model, self.feedforward)) if self.feedforward else set()
-        inputs &= set(paths)
+        return paths, inputs & set(paths)
+
+    def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedIa3:
+        """Freeze ``model`` and scale its target layers.
+
+        Raises ``UserError``: ``unknown-target``, ``unknown-family``, ``fused-experts``, ``already-attached``,
+        ``tied-target``.
+        """
+        paths, inputs = self.check_model(model)
         endings = (shortest_endings(model, sorted(set(paths) - inputs)), shortest_endings(model, sorted(inputs)))
         reading = {id(model.get_submodule(path)) for path in inputs}
         layers = insert(model, paths, lambda base: (ScaledInput if id(base) in reading else ScaledOutput)(base))

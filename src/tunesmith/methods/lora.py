@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 from torch import nn
 
+from tunesmith.methods.attachment import HeadRate
 from tunesmith.methods.insert import insert, refuse_adapted, refuse_rank
 from tunesmith.methods.lora_attached import AttachedLora
 from tunesmith.methods.lora_choice import check_patterns, in_layers, matched, resolve_modules
@@ -68,6 +69,9 @@ class Lora(PartConfig):
     """Weight format that `init: loftq` quantizes the adapted layers to; leave `model.quantize` at `none` with it."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Biases of the base that are trained as well: none, all, or those of adapted layers."""
+    head_rate: HeadRate = 1.0
+    """What multiplies the learning rate for new heads (a classifier). Where a base's pooled outputs are small, as those
+    of a pooler that was never used, about 10 is good."""
     modules_to_save: list[str] = []
     """Further modules that are trained and stored whole, such as embeddings and head: names or ends of paths."""
 
@@ -92,9 +96,15 @@ class Lora(PartConfig):
         ``unknown-layer``, ``unknown-pattern``, ``unknown-module``, ``saved-and-adapted``, ``tied-module``,
         ``rank-too-large``, ``already-quantized``.
         """
-        ranks = {path: self.at(path).rank for path in self._paths(model)}
-        refuse_rank(model, ranks, hint="Lower method.rank, or give such layers less by method.rank_pattern.")
+        self.check_model(model)
         return self.attach_stored(model, heads=heads)
+
+    def check_model(self, model: nn.Module) -> None:
+        """A ``UserError`` where targets, layers, patterns, ranks or modules do not fit; reads no weights."""
+        paths = self._paths(model)
+        ranks = {path: self.at(path).rank for path in paths}
+        refuse_rank(model, ranks, hint="Lower method.rank, or give such layers less by method.rank_pattern.")
+        resolve_modules(model, self.modules_to_save, (), paths)
 
     def attach_stored(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedLora:
         """The same for an adapter that exists already: of any rank."""
@@ -106,7 +116,7 @@ class Lora(PartConfig):
         endings = shortest_endings(model, paths)
         layer = DoraLinear if self.dora else LoraLinear
         layers = insert(model, paths, lambda base: layer(base, configs[id(base)]))
-        return AttachedLora(model, self, layers, kept=kept, endings=endings)
+        return AttachedLora(model, self, layers, kept=kept, heads=heads, endings=endings)
 
     def _paths(self, model: nn.Module) -> list[str]:
         """Paths of the adapted layers, which the patterns fit."""

@@ -40,9 +40,11 @@ class AttachedLora(AttachedLayers):
         layers: Mapping[str, LoraLinear],
         *,
         kept: Sequence[str],
+        heads: Sequence[str],
         endings: list[str],
     ) -> None:
-        """``kept`` are paths of modules trained whole, ``endings`` what selects the adapted layers in PEFT."""
+        """``kept`` are paths of modules trained whole (``heads`` those that are new), ``endings`` what selects the
+        adapted layers in PEFT."""
         parameters: dict[str, nn.Parameter] = {}
         for path, layer in layers.items():
             parameters[_name(path, "A")], parameters[_name(path, "B")] = layer.lora_A, layer.lora_B
@@ -50,7 +52,8 @@ class AttachedLora(AttachedLayers):
                 parameters[_magnitude(path)] = layer.lora_magnitude_vector.weight
         beside = {**InPlace.of_modules(model, kept).parameters, **_biases(model, config.bias, layers)}
         names = {id(parameter): name for name, parameter in reversed(beside.items())}
-        super().__init__(model, layers, parameters, InPlace({name: beside[name] for name in reversed(names.values())}))
+        once = {name: beside[name] for name in reversed(names.values())}
+        super().__init__(model, layers, parameters, InPlace(once, heads=heads, head_rate=config.head_rate))
         self.config, self.kept, self.endings = config, list(kept), endings
         self.identity = config.init != "loftq"
 
@@ -63,7 +66,7 @@ class AttachedLora(AttachedLayers):
             Group({name: value for name, value in thin.items() if name not in fast}),
             Group(fast, rate=rate),
             Group({name: value for name, value in self.parameters.items() if name not in thin}, decay=False),
-            Group(self.in_place.parameters, decay=False),
+            *self.in_place.groups(),
         ]
         return [group for group in found if group.parameters]
 

@@ -22,6 +22,7 @@ Shape legend: ``n`` rows, ``r`` rank; ``x [..., in]``, ``A [r, in]``, ``B [out, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,8 +52,25 @@ class Magnitude(Exact):
         self.weight = nn.Parameter(squares.sqrt())
 
 
+@dataclass(frozen=True)
+class Known:
+    """The lengths of ``V`` for these values of ``A`` and ``B``."""
+
+    A: torch.Tensor
+    B: torch.Tensor
+    lengths: torch.Tensor
+
+    def of(self, A: torch.Tensor, B: torch.Tensor) -> bool:
+        """Whether they are those of ``A`` and ``B``."""
+        pairs = ((self.A, A), (self.B, B))
+        return all(old.dtype == new.dtype and torch.equal(old, new) for old, new in pairs)
+
+
 class DoraLinear(LoraLinear):
     """A linear layer, the low-rank update of its direction, and its magnitude."""
+
+    known: Known | None = None
+    """What the last pass without gradients computed."""
 
     def __init__(self, base_layer: nn.Module, config: Lora) -> None:
         super().__init__(base_layer, config)
@@ -69,12 +87,25 @@ class DoraLinear(LoraLinear):
         change = (2 * cross + self.scaling * (B @ (A @ A.t()))).mul_(B).sum(1)
         return (squares + self.scaling * change).clamp_(min=FLAT**2).sqrt()
 
+    @torch.no_grad()
+    def settled(self, A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+        """The same, computed once for these values: a decoding step would spend as much on it as on its tokens.
+
+        Only on a CPU; elsewhere the comparison of values would wait for the device in every layer.
+        """
+        if A.device.type != "cpu":
+            return self.lengths(A, B)
+        if self.known is None or not self.known.of(A, B):
+            self.known = Known(A.clone(), B.clone(), self.lengths(A, B))
+        return self.known.lengths
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[..., in] -> [..., out]``."""
         if not self.enabled:
             return self.base_layer(x)
         A, B = self.matrices()
-        m, lengths, update = self.lora_magnitude_vector.weight, self.lengths(A, B), self.update()
+        lengths = self.lengths(A, B) if torch.is_grad_enabled() else self.settled(A, B)
+        m, update = self.lora_magnitude_vector.weight, self.update()
         if self.nested or torch.is_autocast_enabled(x.device.type):
             return dora_composed(x, A, B, (m - lengths) / lengths, update, self.base_layer)
         return _Dora.apply(x, A, B, m, update.base.bias, lengths, update)

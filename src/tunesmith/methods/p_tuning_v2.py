@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from tunesmith.methods.attachment import HeadRate
 from tunesmith.methods.deep import AttachedPrefix, begin
 from tunesmith.methods.vectors import Vectors
 from tunesmith.recipe.base import PartConfig
@@ -38,6 +39,8 @@ class PTuningV2(PartConfig):
     """What the prefix starts as: keys and values of words drawn from the vocabulary, or random ones."""
     text: str = ""
     """A text whose keys and values the prefix starts as, its words repeated or cut to fit, instead of `start`."""
+    head_rate: HeadRate = 0.2
+    """What multiplies the learning rate for new heads (a classifier), which want less than the vectors."""
 
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedPrefix:
         """Freeze ``model`` and give its layers a prefix; drawn from torch's global generator.
@@ -48,4 +51,4 @@ class PTuningV2(PartConfig):
         layers, table = begin(model, self.tokens, self.text)
         if self.start == "random" and not self.text:
             table = torch.randn(table.shape).to(table)
-        return AttachedPrefix(model, Vectors(table), layers, heads=heads)
+        return AttachedPrefix(model, Vectors(table), layers, heads=heads, head_rate=self.head_rate)

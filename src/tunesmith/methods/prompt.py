@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from tunesmith.methods.attachment import HeadRate
 from tunesmith.methods.vectors import Vectors, check_base, start_ids
 from tunesmith.methods.virtual import AttachedPrompt
 from tunesmith.recipe.base import PartConfig
@@ -36,6 +37,8 @@ class Prompt(PartConfig):
     """What the vectors start as: embeddings of words drawn from the vocabulary, or random ones of the same spread."""
     text: str = ""
     """A text whose words the vectors start as, repeated or cut to fit, instead of `start`."""
+    head_rate: HeadRate = 0.3
+    """What multiplies the learning rate for new heads (a classifier), which want less than the vectors."""
 
     def attach(self, model: nn.Module, *, heads: Sequence[str] = ()) -> AttachedPrompt:
         """Freeze ``model`` and put vectors in front of its inputs; drawn from torch's global generator.
@@ -43,7 +46,7 @@ class Prompt(PartConfig):
         Raises ``UserError``: ``already-attached``, ``no-room``, ``no-prompt-here``, ``no-tokenizer``.
         """
         check_base(model, self.tokens)
-        return PromptTuning(model, Vectors(self._start(model)), heads=heads)
+        return PromptTuning(model, Vectors(self._start(model)), heads=heads, head_rate=self.head_rate)
 
     @torch.no_grad()
     def _start(self, model: Any) -> torch.Tensor:

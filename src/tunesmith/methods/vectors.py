@@ -23,8 +23,6 @@ from tunesmith.models import prefixed
 from tunesmith.models.load import load_tokenizer
 
 STORED = "prompt_embeddings"
-PLACE = "virtual"
-"""Where the vectors stand in the model's body."""
 
 
 class Vectors(Inserted):

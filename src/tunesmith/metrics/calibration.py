@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 BINS = 15
 
 
-def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """From the probability of what was said ``[n]`` in 0 … 1 and whether it was right ``[n]``."""
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_] | NDArray[np.float64]) -> float:
+    """From the probability of what was said ``[n]`` in 0 … 1 and whether (or how far) it was right ``[n]``."""
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     gap = np.bincount(bins, weights=right - confidence, minlength=BINS)
     return float(np.abs(gap).sum() / len(confidence))

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 
 ROUNDED = 64
+NEAR = 16
+"""Tokens of padding that cost less than a bucket of its own does."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,12 @@ def surplus(tokens: int, device: torch.device) -> int:
 
 
 def _similar(segments: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """``segments`` in groups, largest first; on the grid none is smaller than 4/5 of its group's largest."""
+    """``segments`` in groups, largest first; on the grid none is smaller than 4/5 of its group's largest, or than that
+    by more than ``NEAR``."""
     groups: list[list[int]] = []
     for segment in sorted(segments, key=lambda segment: (-sizes[segment], segment)):
-        if groups and grid(sizes[segment]) * 5 >= grid(sizes[groups[-1][0]]) * 4:
+        largest = grid(sizes[groups[-1][0]]) if groups else 0
+        if groups and grid(sizes[segment]) >= min(largest * 4 / 5, largest - NEAR):
             groups[-1].append(segment)
         else:
             groups.append([segment])

@@ -66,7 +66,7 @@ Task = Annotated[ClassTask | NumberTask, Field(discriminator="kind")]
 
 
 class Multi(ObjectiveConfig):
-    """Several classifications and regressions of a text with one model, also from rows that have labels of some only."""
+    """Several classifications and regressions of a text by one model, also from rows with labels of some only."""
 
     NAME: ClassVar[str] = "multi"
     paper: ClassVar[str] = "Liu et al. 2019, MT-DNN, section 3 (arXiv 1901.11504)"

@@ -8,13 +8,13 @@ length, and leaves model, weights, gradients, random state and modes as it found
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -22,11 +22,14 @@ from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Record
 from tunesmith.contracts.method import Attached, Method
 from tunesmith.contracts.objective import Objective
+from tunesmith.contracts.policy import Outputs
 from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.loader import Stateless
 from tunesmith.engine import optimizers
-from tunesmith.engine.loop import Job
+from tunesmith.engine.loop import Beside, Job
 from tunesmith.engine.weights import Weights
 from tunesmith.models.policy import CausalPolicy
+from tunesmith.proof.windows import window
 from tunesmith.recipe.schema import TrainConfig
 
 WINDOWS = (32, 12, 21)
@@ -105,6 +108,8 @@ class Case:
     targets: NDArray[Any] | None = field(default=None, repr=False)
     """Trained tokens of *every* sequence of the store, int64 ``[n]``; None counts those of ``examples``."""
     seed: int = 0
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """The frozen models that the objective names, as they are before the first update."""
     scratch: Path | None = None
     """Where ``prove`` lets proofs keep files for one another."""
 
@@ -112,7 +117,7 @@ class Case:
     def windows(self) -> list[Example]:
         """One short piece of a row for each length in ``WINDOWS``, each with a trained token."""
         usable = [example for example in self.examples if example.targets]
-        return [_window(usable[at % len(usable)], size) for at, size in enumerate(WINDOWS)] if usable else []
+        return [window(usable[at % len(usable)], size) for at, size in enumerate(WINDOWS)] if usable else []
 
     @property
     def dtype(self) -> torch.dtype:
@@ -120,18 +125,27 @@ class Case:
         return self.policy.dtype
 
     def batch(self, examples: Sequence[Example]) -> Batch:
-        """A micro-batch of ``examples`` on the model's device."""
-        return self.objective.collate(examples).to(self.policy.device)
+        """A micro-batch of ``examples`` on the model's device, with what frozen models say of it."""
+        batch = self.objective.collate(examples).to(self.policy.device)
+        return replace(batch, beside={name: ask(examples, batch) for name, ask in self.beside.items()})
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Within, the model runs without dropout and without gradients."""
+        self.policy.eval()
+        with torch.no_grad():
+            yield
+
+    def read(self, outputs: Outputs) -> torch.Tensor:
+        """What the loss reads of ``outputs``, ``[N]`` or ``[N, C]``."""
+        found = (outputs.scores, outputs.logprob, outputs.values, outputs.value, outputs.hidden)
+        return next(one for one in found if one is not None)
 
     def logprobs(self, examples: Sequence[Example]) -> torch.Tensor:
         """What the loss would read, without gradients and dropout: log-probabilities of targets, float32 ``[N]``, or
         the scores of a task head, ``[N, C]``."""
-        self.policy.eval()
-        with torch.no_grad():
-            outputs = self.policy(self.batch(examples), self.objective.want)
-        found = outputs.scores if self.objective.want.scores else outputs.logprob
-        assert isinstance(found, torch.Tensor)
-        return found
+        with self.still():
+            return self.read(self.policy(self.batch(examples), self.objective.want))
 
     def job(self, folder: Path, policy: torch.nn.Module | None = None) -> Job:
         """A job over the windows with an optimizer of its own; update ``k`` trains on window ``k``."""
@@ -148,6 +162,7 @@ class Case:
             steps=len(WINDOWS),
             microbatch_tokens=max(WINDOWS),
             seed=self.seed,
+            beside=self.beside,
         )
 
 
@@ -175,7 +190,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class _Rotation:
+class _Rotation(Stateless):
     windows: Sequence[Example]
 
     def update(self, step: int) -> Sequence[Example]:
@@ -193,29 +208,6 @@ class _Rotation:
 
 def _always(_: int) -> float:
     return 1.0
-
-
-def _window(example: Example, size: int) -> Example:
-    """At most ``size`` tokens of a row, about half of them before its first target."""
-    if example.labels is not None:
-        return _labelled_window(example, size)
-    first = int(example.trained[1:].argmax()) + 1
-    start = max(0, min(first - size // 2, len(example) - size))
-    piece = slice(start, start + size)
-    return Example(example.ids[piece], example.trained[piece], example.row, example.source)
-
-
-def _labelled_window(example: Example, size: int) -> Example:
-    """At most ``size`` tokens of a labelled row: around its lone target, or where the most telling label stands."""
-    assert example.labels is not None
-    targets = np.flatnonzero(example.trained)
-    alone = len(targets) == 1
-    middle = int(targets[0] if alone else targets[example.labels.argmax()])
-    start = max(0, min(middle - size // 2, len(example) - size))
-    piece = slice(start, start + size)
-    labels = example.labels if alone else example.labels[(targets >= start) & (targets < start + size)]
-    second = max(0, example.second - start)
-    return replace(example, ids=example.ids[piece], trained=example.trained[piece], labels=labels, second=second)
 
 
 def _finite(value: float | str | None) -> float | str | None:

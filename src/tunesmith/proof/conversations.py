@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tunesmith.contracts.data import Encoding, Record
+from tunesmith.data.candidates import asked, imitated
 from tunesmith.proof.base import Case
 
 
@@ -36,13 +38,28 @@ def answers(case: Case) -> Iterator[Answer]:
         if record.messages is None:
             continue
         encodings = case.objective.encode(record, case.encoder)
-        for at, prompt in _prompts(case, record):
+        if any(encoding.branches for encoding in encodings):
+            prompt = case.encoder.prompt_ids(asked(record), record.tools, raw=case.encoder.joined(record))
+            alone = [one for encoding in encodings for one in _alone(encoding)]
+            yield from (Answer(f"row {row + 1}, answer {at + 1}", prompt, [one]) for at, one in enumerate(alone))
+            continue
+        told = imitated(record)
+        for at, prompt in _prompts(case, told):
             yield Answer(f"row {row + 1}, answer in message {at + 1}", prompt, encodings)
 
 
 def has_conversations(case: Case) -> bool:
-    """Whether any row is one."""
-    return any(record.messages is not None for record in case.records.values())
+    """Whether any row is one whose answers are predicted."""
+    return case.objective.want.logprob and any(record.messages is not None for record in case.records.values())
+
+
+def _alone(encoding: Encoding) -> Iterator[Encoding]:
+    """Each answer of an encoding after the beginning that it shares."""
+    begin = encoding.branches[0]
+    for start, end in pairwise((*encoding.branches, len(encoding.ids))):
+        yield Encoding(
+            encoding.ids[:begin] + encoding.ids[start:end], encoding.trained[:begin] + encoding.trained[start:end]
+        )
 
 
 def _prompts(case: Case, record: Record) -> Iterator[tuple[int, list[int]]]:

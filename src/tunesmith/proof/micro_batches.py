@@ -31,10 +31,10 @@ def measure(case: Case) -> Measured:
     negative = {name: -count for name, count in counts.items()}
     with stirred(case):
         job = case.job(Path(), _Still(case.policy))
-        whole = accumulate(job, [windows], counts, 0)
+        whole = accumulate(job, [windows], counts, 0).loss
         case.weights.collect()
         norm = case.weights.clip(0.0)
-        rest = whole + accumulate(job, [[window] for window in windows], negative, 0)
+        rest = whole + accumulate(job, [[window] for window in windows], negative, 0).loss
         case.weights.collect()
         left = case.weights.clip(0.0)
     value = max(left / norm if norm else float("nan"), abs(rest / whole))
@@ -62,5 +62,6 @@ PROOF = Proof(
     means="one micro-batch and many give the same loss and gradient",
     mend="The objective divides before everything is summed: its terms must be plain sums (see contracts/objective.py)",
     measure=measure,
+    applies=lambda case: case.objective.decomposes,
     passes=6,
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from tunesmith.contracts.batch import Batch
 from tunesmith.models.drivers import takes_types
-from tunesmith.models.task_head import own_scores
+from tunesmith.models.task_head import is_body, own_scores, task_view
 from tunesmith.proof.base import Bounds, Case, Measured, Proof
 from tunesmith.proof.keep import stirred
+from tunesmith.proof.sequences import Whole, wholes
 
 BOUNDS = Bounds(
     float32=1e-5,
@@ -36,19 +38,28 @@ def measure(case: Case) -> Measured:
 
 @torch.no_grad()
 def _alone(case: Case) -> torch.Tensor:
-    """``[N]``: each window by itself through the transformers model, without packing, padding or our head."""
-    found = []
-    for window in case.windows:
-        batch = case.batch([window])
-        if case.objective.want.scores:
-            types = batch.main.types if takes_types(case.policy.model) else None
-            scores = own_scores(case.policy.model, batch.main.ids, types)
-            found.append(scores if len(scores) == 1 else scores[batch.readout.rows])
-            continue
-        logits = case.policy.model(input_ids=batch.main.ids[None]).logits[0]
-        log_p = torch.log_softmax(logits.float(), dim=-1)
-        found.append(log_p[batch.readout.rows, batch.readout.labels])
-    return torch.cat(found)
+    """``[N]``: each sequence by itself through the transformers model, without packing, padding or our head."""
+    batch = case.objective.collate(case.windows).to(case.policy.device)
+    return torch.cat([_one(case, batch, unit, whole) for unit, whole in enumerate(wholes(batch.main.layout))])
+
+
+def _one(case: Case, batch: Batch, unit: int, whole: Whole) -> torch.Tensor:
+    """What is read of one sequence of ``batch``."""
+    chosen = batch.readout.unit == unit
+    rows = torch.tensor([whole.place(row) for row in batch.readout.rows[chosen].tolist()], device=case.policy.device)
+    ids = batch.main.ids[whole.rows()]
+    if case.objective.want.scores:
+        if task_view(case.policy.model).reads == "last":
+            # transformers scores the end of a text alone, so what stands before each row is a text
+            return torch.cat([own_scores(case.policy.model, ids[: row + 1]) for row in rows.tolist()])
+        given = batch.main.types
+        types = given[whole.rows()] if given is not None and takes_types(case.policy.model) else None
+        scores = own_scores(case.policy.model, ids, types)
+        return scores if len(scores) == 1 else scores[rows]
+    if is_body(case.policy.model):
+        return own_scores(case.policy.model, ids)[rows]
+    log_p = torch.log_softmax(case.policy.model(input_ids=ids[None]).logits[0].float(), dim=-1)
+    return log_p[rows, batch.readout.labels[chosen]]
 
 
 PROOF = Proof(

@@ -28,7 +28,7 @@ def measure(case: Case) -> Measured:
         straight = case.job(folder)
         one_update(straight, 0)
         state = case.attached.state()
-        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, straight.optimizer, state=state)
+        checkpoint.save(folder / "checkpoints", Progress(step=1), case.weights, straight.optimizer, method=state)
         for step in (1, 2):
             one_update(straight, step)
         write(case.weights, folder / "straight.safetensors")

@@ -71,6 +71,24 @@ class SourceConfig(Config):
         return {"path": value} if isinstance(value, str) else value
 
 
+class MixingConfig(Config):
+    """Proportions of several sources, by their sizes: p ~ weight * min(rows, cap)^(1/temperature)."""
+
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """1 mixes sources by their sizes, 2 and more makes small ones heavier, a very large one makes all alike."""
+    cap: Positive | None = None
+    """Rows beyond which a source counts as no larger."""
+
+
+class TagsConfig(Config):
+    """Values of columns in front of what is asked, so that an answer's kind can be asked for."""
+
+    columns: list[str]
+    """The columns, such as `[tone, length]`; a row without one of them keeps no tag of it."""
+    form: str = "[{column}: {value}] "
+    """How a tag is written; whoever generates writes it so, too."""
+
+
 class DataConfig(Config):
     """Rows, how they become tokens, and what may be lost on the way."""
 
@@ -78,6 +96,10 @@ class DataConfig(Config):
     """Training sources. Empty with the embedded model: its own generated instruction sets."""
     validation: Share | list[SourceConfig] = 0.1
     """A share of the training rows (split without leaks) or a list of sources."""
+    mixing: MixingConfig | None = None
+    """How several sources are mixed; by default as they are, with the `weight` of each."""
+    tags: TagsConfig | None = None
+    """Control tags in front of prompts: `{columns: [tone]}`."""
     template: str = "auto"
     """Chat template: `auto` (the model's own), `chatml`, `llama-2`, `plain`, or a path to a jinja file."""
     new_tokens: bool = False
@@ -107,6 +129,30 @@ class EarlyStopping(Config):
     def higher_is_better(self) -> bool:
         """Which way the metric improves."""
         return not self.metric.endswith(("loss", "perplexity", "error"))
+
+
+class OrderConfig(Config):
+    """Rows from easy to hard."""
+
+    name: Literal["length", "perplexity", "column", "random"]
+    """What makes a row hard: its `length` in tokens, its `perplexity` to the base, the number in a `column`; `random`
+    makes none harder, so that with `pace: growing` a small part of the rows comes first and then more and more."""
+    column: str | None = None
+    """The column of `name: column`; small is easy."""
+    pace: Literal["growing", "sorted"] = "growing"
+    """`growing` draws from the easiest part, which grows until it is all rows; `sorted` orders the first epoch."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """With `growing`: the share of all updates after which all rows are in."""
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """With `growing`: the share of the rows that the first update draws from."""
+    hard_first: bool = False
+    """Whether hard rows come first instead."""
+
+    @model_validator(mode="after")
+    def _names_a_column(self) -> Self:
+        if (self.name == "column") != (self.column is not None):
+            raise ValueError("`column` names the column of `name: column`, and stands with no other name")
+        return self
 
 
 class TrainConfig(Config):
@@ -149,6 +195,8 @@ class TrainConfig(Config):
     """When to stop early; `null` never stops early."""
     shuffle: bool = True
     """Whether every epoch sees the rows in a new order."""
+    order: OrderConfig | None = None
+    """A curriculum: rows from easy to hard, `{name: length}`; by default none."""
 
 
 class EvaluateConfig(Config):
@@ -165,14 +213,19 @@ class EvaluateConfig(Config):
 
 
 class StageConfig(Config):
-    """One stage of a recipe: what it does otherwise than the recipe says. It starts where the stage before ended."""
+    """One stage of a recipe: what it does otherwise than the recipe says. It starts where an earlier stage ended."""
 
     name: str | None = None
     """Name of the stage; by default `stage-1` and so on."""
+    start: str | None = None
+    """Name of the earlier stage whose result it goes on from, or `base`; by default the one before. In a stage's parts
+    `stage:NAME` stands for the run folder of an earlier stage: `rewards: [{name: model, path: "stage:reward"}]`."""
     method: Part | None = None
     """Another method, whole."""
     objective: Part | None = None
     """Another objective, whole."""
+    addons: list[Part] | None = None
+    """Other add-ons, all of them; `data: earlier` in one stands for the training rows of the stages before."""
     model: dict[str, Any] = {}
     """Options of `model` that differ."""
     data: dict[str, Any] = {}
@@ -211,8 +264,8 @@ class Recipe(Config):
     """Experiment trackers that also hear the run's events (the `track` extra)."""
     gate: Annotated[dict[str, float], Field(max_length=0)] = {}
     """Thresholds for shipping. Reserved: must be empty in this version."""
-    addons: Annotated[list[Part], Field(max_length=0)] = []
-    """Additions to the objective. Reserved: must be empty in this version."""
+    addons: list[Part] = []
+    """Additions to the objective (`tunesmith addons`): `[{name: ewc, weight: 0.1}, {name: replay, share: 0.1}]`."""
     curate: Annotated[list[Part], Field(max_length=0)] = []
     """Steps that clean the rows. Reserved: must be empty in this version."""
     stages: list[StageConfig] = []
@@ -242,7 +295,10 @@ def _with_parts(values: Any) -> Any:
     """`Recipe(method=ts.Lora(rank=8))`: a part's own config object is as good as its name and fields."""
     if not isinstance(values, dict):
         return values
-    return {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
+    found = {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
+    if isinstance(found.get("addons"), list):
+        found["addons"] = [_as_part(value) for value in found["addons"]]
+    return found
 
 
 def _as_part(value: Any) -> Any:

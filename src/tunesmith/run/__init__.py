@@ -9,24 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tunesmith.run.alignment import align
+    from tunesmith.run.embedding import embed
     from tunesmith.run.folder import Run
     from tunesmith.run.journey import demo
+    from tunesmith.run.making import make
     from tunesmith.run.predict import predict
     from tunesmith.run.proving import check
+    from tunesmith.run.rounds import iterate
     from tunesmith.run.rows import prepare
+    from tunesmith.run.sequence import continual
     from tunesmith.run.stages import train
     from tunesmith.run.suites import evaluate
     from tunesmith.run.use import attach, chat, compare, load, merge
 
 _HOMES = {
     "Run": "folder",
+    "align": "alignment",
     "attach": "use",
     "chat": "use",
     "check": "proving",
     "compare": "use",
+    "continual": "sequence",
     "demo": "journey",
+    "embed": "embedding",
     "evaluate": "suites",
+    "iterate": "rounds",
     "load": "use",
+    "make": "making",
     "merge": "use",
     "predict": "predict",
     "prepare": "rows",
@@ -34,13 +44,18 @@ _HOMES = {
 }
 __all__ = [
     "Run",
+    "align",
     "attach",
     "chat",
     "check",
     "compare",
+    "continual",
     "demo",
+    "embed",
     "evaluate",
+    "iterate",
     "load",
+    "make",
     "merge",
     "predict",
     "prepare",

@@ -44,6 +44,11 @@ def total_memory(device: str) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def dense_room(device: str) -> int:
+    """Bytes that a packed base may take unpacked while it is asked and not trained: a quarter of all memory."""
+    return total_memory(device) // 4
+
+
 def peak_memory(device: str) -> int:
     """Bytes: the process's peak resident memory on a CPU, the allocator's peak on a GPU."""
     if device.startswith("cuda"):

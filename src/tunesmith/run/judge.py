@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,23 @@ from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Prompt, Record
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, AnswerRow, evaluate_answers
-from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_labels, compare_loss
+from tunesmith.evaluation.comparison import Comparison, compare_answers, compare_labels, compare_loss, compare_terms
 from tunesmith.evaluation.labels import Given, LabelReport
 from tunesmith.evaluation.loss import LossReport, Sums, evaluate_loss
 from tunesmith.evaluation.retention import own_text
 from tunesmith.evaluation.task import Questions, evaluate_task
+from tunesmith.evaluation.tasks import TasksReport, TasksSums
+from tunesmith.evaluation.terms import Beside, TermReport, TermSums, evaluate_terms
 from tunesmith.events import Event, Sink, silent
 from tunesmith.generation.generator import Generator
+from tunesmith.models.quantized.model import dequantized
+from tunesmith.objectives.pretrain import Pretrain
 from tunesmith.recipe import Recipe
+from tunesmith.run.environment import dense_room
+from tunesmith.run.rollouts import measure_rewards
 from tunesmith.run.session import Session, retention_cache
 
+Report = LossReport | LabelReport | TasksReport | TermReport
 TEXT_FILES = (".txt", ".md", ".text")
 
 
@@ -33,13 +41,15 @@ class Exam:
     retention: Sequence[Example]
     records: Mapping[int, Record] = field(default_factory=dict)
     """The rows behind ``validation``, where answers are texts that stand in them."""
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """The frozen models that the objective names."""
 
 
 @dataclass(frozen=True)
 class Marks:
     """What came out of an exam; parts that were not asked are None."""
 
-    task: LossReport | LabelReport | None
+    task: Report | None
     answers: AnswerReport | None
     retention: LossReport | None
 
@@ -51,7 +61,7 @@ class Marks:
         """
         task = {**(self.task.metrics() if self.task else {}), **(self.answers.metrics() if self.answers else {})}
         kept = self.retention.metrics() if self.retention else {}
-        losses: dict[str, LossReport | LabelReport | None] = {"task": self.task, "retention": self.retention}
+        losses: dict[str, Report | None] = {"task": self.task, "retention": self.retention}
         return {
             "task": {name: estimate.as_dict() for name, estimate in task.items()},
             "retention": {name: estimate.as_dict() for name, estimate in kept.items()},
@@ -78,8 +88,33 @@ class Marks:
         return cls(_task(sums["task"]) if "task" in sums else None, AnswerReport.of(rows) if rows else None, retention)
 
 
-def _task(sums: Mapping[str, Any]) -> LossReport | LabelReport:
+def _task(sums: Mapping[str, Any]) -> Report:
+    if "terms" in sums:
+        return TermReport(TermSums.from_dict(sums))
+    if "tasks" in sums:
+        return TasksReport(TasksSums.from_dict(sums))
     return LabelReport(Given.from_dict(sums)) if "problem" in sums else LossReport.of(Sums.from_dict(sums))
+
+
+def by_source(report: Report, sources: Sequence[str]) -> dict[str, float]:
+    """``loss/<source>`` of each data source by its short name, where the rows are of more than one."""
+    if len(sources) < 2:
+        return {}
+    found = {number: one.values().get("loss") for number, one in report.by_source().items()}
+    names = short_names(sources)
+    return {f"loss/{names[number]}": loss for number, loss in found.items() if loss is not None and len(found) > 1}
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """Names of data sources for people: the file's without its ending, numbered where they would be the same."""
+    stems = [Path(source).stem for source in sources]
+    often = Counter(stems)
+    return [stem if often[stem] == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]
+
+
+def same_kind(one: Report | None, other: Report | None) -> bool:
+    """Whether two reports are about the same things, so that one can be set against the other."""
+    return type(one) is type(other) and (one is None or other is None or one.metrics().keys() == other.metrics().keys())
 
 
 def name_of(source: int, sources: Sequence[str]) -> str:
@@ -92,9 +127,11 @@ def compared(before: Marks, after: Marks) -> list[Comparison]:
     """Every metric of ``after`` beside ``before``'s, its change paired by row where both answered the same rows."""
     found: list[Comparison] = []
     for what, first, second in (("task", before.task, after.task), ("retention", before.retention, after.retention)):
-        if isinstance(second, LabelReport):
-            same = isinstance(first, LabelReport) and second.sums.same_sequences(first.sums)
-            found += compare_labels(what, first if same and isinstance(first, LabelReport) else None, second)
+        if isinstance(second, LabelReport | TasksReport):
+            found += compare_labels(what, first if isinstance(first, LabelReport | TasksReport) else None, second)
+        elif isinstance(second, TermReport):
+            same = isinstance(first, TermReport) and second.sums.same_sequences(first.sums)
+            found += compare_terms(what, first if same and isinstance(first, TermReport) else None, second)
         elif second is not None:
             alike = isinstance(first, LossReport) and first.sums.same_sequences(second.sums)
             found += compare_loss(what, first if alike and isinstance(first, LossReport) else None, second)
@@ -163,14 +200,25 @@ def from_files(session: Session, recipe: Recipe, *, limit: int = 200) -> list[Ex
     return examples[:limit]
 
 
-def measure(session: Session, examples: Sequence[Example], records: Mapping[int, Record]) -> LossReport | LabelReport:
-    """What the session's model makes of held-out examples: loss of its words, or everything about its labels."""
+def measure(session: Session, exam: Exam) -> Report:
+    """What the session's model makes of held-out examples, as its objective is judged."""
     tokens = int(session.recipe.train.tokens_per_microbatch)
-    objective = session.parts.objective
-    if session.task is None:
+    objective, examples = session.parts.objective, exam.validation
+    if objective.judged == "tokens":
         return evaluate_loss(session.policy, objective, examples, tokens_per_microbatch=tokens)
-    questions = Questions(records, session.encoder)
-    return evaluate_task(session.policy, objective, examples, tokens_per_microbatch=tokens, questions=questions)
+    if objective.judged == "labels":
+        questions = Questions(exam.records, session.encoder)
+        return evaluate_task(session.policy, objective, examples, tokens_per_microbatch=tokens, questions=questions)
+    if objective.judged == "rewards":
+        return measure_rewards(session, examples, exam.records)
+    return evaluate_terms(
+        session.policy,
+        objective,
+        examples,
+        beside=exam.beside,
+        tokens_per_microbatch=tokens,
+        batch_size=session.recipe.train.batch_size,
+    )
 
 
 def examine(session: Session, exam: Exam, *, emit: Sink = silent, words: str = "measuring") -> Marks:
@@ -179,11 +227,12 @@ def examine(session: Session, exam: Exam, *, emit: Sink = silent, words: str = "
     task = answers = retention = None
     if exam.validation:
         emit(Event("phase", 0, {"text": f"{words}: loss on {len(exam.validation)} held-out rows"}))
-        task = measure(session, exam.validation, exam.records)
+        task = measure(session, exam)
     if exam.prompts:
         emit(Event("phase", 0, {"text": f"{words}: answers to {len(exam.prompts)} held-out prompts"}))
-        answers = evaluate_answers(generator(session), exam.prompts, decode=session.encoder.decode)
+        with dequantized(session.model, room=dense_room(session.device)):
+            answers = evaluate_answers(generator(session), exam.prompts, decode=session.encoder.decode)
     if exam.retention:
         emit(Event("phase", 0, {"text": f"{words}: what it knew before"}))
-        retention = evaluate_loss(session.policy, session.parts.objective, exam.retention, tokens_per_microbatch=tokens)
+        retention = evaluate_loss(session.policy, Pretrain(), exam.retention, tokens_per_microbatch=tokens)
     return Marks(task, answers, retention)

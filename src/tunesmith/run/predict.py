@@ -16,7 +16,8 @@ from tunesmith.data.formats.base import BadRow, text_of
 from tunesmith.data.formats.labelled import NAMES
 from tunesmith.errors import UserError
 from tunesmith.evaluation.spans import best_answer
-from tunesmith.evaluation.task import SURE, Scored, score, sigmoid, softmax
+from tunesmith.evaluation.task import SURE, Scored, number_said, score, sigmoid, softmax
+from tunesmith.run.embedding import vectors
 from tunesmith.run.folder import Run
 from tunesmith.run.rows import encoded, raw_rows
 from tunesmith.run.session import Session
@@ -35,8 +36,9 @@ def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]
     """One dictionary for each of ``asked``:
 
     ``{label, probability, probabilities}``; for several labels a text ``{labels, probabilities}``; for numbers
-    ``{value}``; for words ``{words: [{word, label, probability}]}``; for answers ``{answer, start, end, score}``, where
-    ``score`` is how far the answer is above no answer. Texts above ``data.max_tokens`` are cut (contexts are not).
+    ``{value}``; for embeddings ``{vector}``; for words ``{words: [{word, label, probability}]}``; for answers
+    ``{answer, start, end, score}``, where ``score`` is how far the answer is above no answer; for several tasks
+    ``{tasks: {name: the same of it}}``. Texts above ``data.max_tokens`` are cut (contexts are not).
     """
     task = session.task
     if task is None:
@@ -46,14 +48,28 @@ def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]
             hint="`tunesmith chat` talks to it.",
             code="no-task-head",
         )
-    records = [_record(task, one) for one in asked]
+    if task.problem == "embedding":
+        texts = [texts_of(one).text or "" for one in asked]
+        return [{"vector": vector.tolist()} for vector in vectors(session, texts)]
+    records = [_record(session, task, one) for one in asked]
     examples = encoded(session, records, trouble="text {number} cannot be read: {why}", code="bad-text")
     tokens = int(session.recipe.train.tokens_per_microbatch)
     scored: dict[int, list[Scored]] = {}
     results = score(session.policy, session.parts.objective, examples, tokens_per_microbatch=tokens)
     for example, result in zip(examples, results, strict=True):
         scored.setdefault(example.row, []).append(result)
-    return [_SAYS[task.problem](session, record, scored[number]) for number, record in enumerate(records)]
+    return [_said(session, task, record, scored[number]) for number, record in enumerate(records)]
+
+
+def _said(session: Session, task: TaskHead, record: Record, scored: Sequence[Scored]) -> dict[str, Any]:
+    if task.problem == "span":
+        return _answer(session, record, scored)
+    if task.problem == "tokens":
+        return {"words": list(_labelled_words(task.labels, record, scored[0]))}
+    if task.problem == "tasks":
+        parts = {name: replace(scored[0], scores=scored[0].scores[:, at]) for name, at in task.places().items()}
+        return {"tasks": {name: _OF_A_TEXT[one.problem](one, parts[name]) for name, one in task.tasks.items()}}
+    return _OF_A_TEXT[task.problem](task, scored[0])
 
 
 def asked_of(path: str) -> list[dict[str, Any]]:
@@ -61,7 +77,7 @@ def asked_of(path: str) -> list[dict[str, Any]]:
     return raw_rows(path, code="bad-text", unit="lines")
 
 
-def _record(task: TaskHead, asked: Asked) -> Record:
+def _record(session: Session, task: TaskHead, asked: Asked) -> Record:
     """A row with labels that stand for those that are not known."""
     record = texts_of(asked)
     words = [match.span() for match in re.finditer(r"\S+", record.text or "")]
@@ -76,6 +92,10 @@ def _record(task: TaskHead, asked: Asked) -> Record:
                 code="bad-text",
             )
         return replace(record, text=record.pair, pair=record.text, labels=(), spans=((0, 1),))
+    if task.problem == "tasks":
+        objective: Any = session.parts.objective
+        known: Record = objective.asked(record)
+        return known
     return replace(record, labels={"class": task.labels[:1], "classes": (), "number": ("0",)}[task.problem])
 
 
@@ -94,23 +114,26 @@ def texts_of(asked: Asked) -> Record:
         raise UserError(f"a row cannot be read: {bad}", code="bad-text") from bad
 
 
-def _class(session: Session, _: Record, scored: Sequence[Scored]) -> dict[str, Any]:
-    named = dict(zip(_names(session), softmax(scored[0].scores[0]).tolist(), strict=True))
+def _class(task: TaskHead, scored: Scored) -> dict[str, Any]:
+    named = dict(zip(task.labels, softmax(scored.scores[0]).tolist(), strict=True))
     label = max(named, key=lambda name: named[name])
     return {"label": label, "probability": named[label], "probabilities": named}
 
 
-def _classes(session: Session, _: Record, scored: Sequence[Scored]) -> dict[str, Any]:
-    named = dict(zip(_names(session), sigmoid(scored[0].scores[0]).tolist(), strict=True))
+def _classes(task: TaskHead, scored: Scored) -> dict[str, Any]:
+    named = dict(zip(task.labels, sigmoid(scored.scores[0]).tolist(), strict=True))
     return {"labels": [name for name, sure in named.items() if sure >= SURE], "probabilities": named}
 
 
-def _number(_: Session, __: Record, scored: Sequence[Scored]) -> dict[str, Any]:
-    return {"value": float(scored[0].scores[0, 0])}
+def _number(task: TaskHead, scored: Scored) -> dict[str, Any]:
+    return {"value": number_said(task, scored)}
 
 
-def _words(session: Session, record: Record, scored: Sequence[Scored]) -> dict[str, Any]:
-    return {"words": list(_labelled_words(_names(session), record, scored[0]))}
+_OF_A_TEXT: Mapping[str, Callable[[TaskHead, Scored], dict[str, Any]]] = {
+    "class": _class,
+    "classes": _classes,
+    "number": _number,
+}
 
 
 def _labelled_words(names: Sequence[str], record: Record, scored: Scored) -> Iterator[dict[str, Any]]:
@@ -130,17 +153,3 @@ def _answer(session: Session, record: Record, scored: Sequence[Scored]) -> dict[
     text = (record.text or "")[found.left : found.right]
     left = found.left + len(text) - len(text.lstrip())
     return {"answer": text.strip(), "start": left, "end": left + len(text.strip()), "score": found.score}
-
-
-def _names(session: Session) -> tuple[str, ...]:
-    assert session.task is not None
-    return session.task.labels
-
-
-_SAYS: Mapping[str, Callable[[Session, Record, Sequence[Scored]], dict[str, Any]]] = {
-    "class": _class,
-    "classes": _classes,
-    "number": _number,
-    "tokens": _words,
-    "span": _answer,
-}

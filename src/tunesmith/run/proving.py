@@ -4,22 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
-from tunesmith.contracts.batch import Example
+from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Record
+from tunesmith.contracts.objective import Term
+from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.data.prepare import Prepared
 from tunesmith.events import Sink, fan_out, silent
+from tunesmith.objectives.pretrain import Pretrain
+from tunesmith.objectives.reading import summed
 from tunesmith.proof.base import Case, Outcome
 from tunesmith.proof.prove import prove
 from tunesmith.recipe import Recipe
+from tunesmith.run.beside import beside_of
 from tunesmith.run.programme import expanded, stage_recipes
+from tunesmith.run.rollouts import read_whole
 from tunesmith.run.rows import learned, prepare_with
 from tunesmith.run.session import Language, Session, cache_folder, open_session
 from tunesmith.seed import derive
 
 ROWS = 6
+
+
+class WithValue(Pretrain):
+    """Reads texts with the value head as well, so that all that is trained has a gradient."""
+
+    want: ClassVar[Want] = Want(logprob=True, value=True)
+
+    def counts(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Trained tokens of the update, for words and values."""
+        tokens = super().counts(examples)
+        return {**tokens, "value": sum(tokens.values())}
+
+    def loss(self, outputs: Outputs, batch: Batch) -> list[Term]:
+        """The loss of the words, and the values themselves: a head of zeros has a gradient, too."""
+        assert outputs.value is not None
+        return [*super().loss(outputs, batch), *summed("value", outputs.value, batch)]
 
 
 def check(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> list[Outcome]:
@@ -48,20 +71,24 @@ def prove_session(
     session: Session, prepared: Prepared, *, emit: Sink = silent, budget_seconds: float | None = 60.0
 ) -> list[Outcome]:
     """Run the proofs on a session at step 0; afterwards it is, bit for bit, what it was."""
-    examples = _sample(prepared, session.recipe.seed)
+    examples, objective = _sample(prepared, session.recipe.seed), session.parts.objective
+    if objective.samples:  # nothing is sampled yet: the prompts themselves are read
+        reading = WithValue if "value" in objective.more_heads() else Pretrain
+        examples, objective = [read_whole(example) for example in examples], reading()
     case = Case(
         policy=session.policy,
         method=session.parts.method,
         attached=session.attached,
         weights=session.weights,
-        objective=session.parts.objective,
+        objective=objective,
         encoder=session.encoder,
         config=session.recipe.train,
         examples=examples,
         records=_records(prepared, examples),
-        targets=prepared.train.trained_counts,
+        targets=None if session.parts.objective.samples else prepared.train.trained_counts,
         seed=session.recipe.seed,
     )
+    case = replace(case, beside=beside_of(session, case.windows))
     return prove(case, budget_seconds=budget_seconds, cache=cache_folder() / "proofs", emit=emit)
 
 

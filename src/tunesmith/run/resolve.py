@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.addons import TABLE as ADDONS
 from tunesmith.contracts.method import Method
 from tunesmith.contracts.objective import Objective
 from tunesmith.engine import optimizers
 from tunesmith.errors import UserError, did_you_mean
-from tunesmith.evaluation.labels import NAMES
+from tunesmith.evaluation.labels import metric_names
 from tunesmith.methods import TABLE as METHODS
+from tunesmith.models.load import skeleton
 from tunesmith.models.quantized import KINDS
 from tunesmith.objectives import TABLE as OBJECTIVES
+from tunesmith.objectives.sampled import Sampled
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.parts import build
+from tunesmith.rewards.build import read_rewards
 
-WATCHED = ("validation_loss", "validation_perplexity", "validation_accuracy")
-"""What early stopping can watch while a language model is trained."""
+WATCHED: Mapping[str, tuple[str, ...]] = {
+    "tokens": ("loss", "perplexity", "accuracy"),
+    "terms": ("loss",),
+    "rewards": ("loss",),
+}
+"""What early stopping can watch by how an objective is judged, besides the objective's own measurements."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Parts:
 def parts(recipe: Recipe) -> Parts:
     """Build method and objective, and refuse what cannot be combined, before anything is loaded."""
     built = Parts(build(METHODS, recipe.method), build(OBJECTIVES, recipe.objective))
+    for addon in recipe.addons:
+        build(ADDONS, addon)
     optimizers.check(recipe.train.optimizer)
     if recipe.model.quantize != "none":
         KINDS.load(recipe.model.quantize)
@@ -50,9 +61,23 @@ def parts(recipe: Recipe) -> Parts:
             allowed=f"train.batch_size ({built.objective.unit} an update)",
             code="cannot-combine",
         )
-    if built.objective.head() is not None:
+    if built.objective.judged == "labels":
         _check_task(recipe)
+    if isinstance(built.objective, Sampled):
+        read_rewards([*built.objective.rewards, *built.objective.judge])
     return built
+
+
+def check_model(recipe: Recipe) -> None:
+    """Let a method that names parts of its base (``check_model``) refuse the base of ``recipe``, by its config alone.
+
+    So targets and patterns that match nothing are found before rows are read and weights are loaded.
+    """
+    built = parts(recipe)
+    method: Any = built.method
+    found = skeleton(recipe.model.base, built.objective.head()) if hasattr(method, "check_model") else None
+    if found is not None:
+        method.check_model(found)
 
 
 def check_steps(method: Any, steps: int | None) -> None:
@@ -64,7 +89,8 @@ def check_steps(method: Any, steps: int | None) -> None:
 def _watched(objective: Objective) -> tuple[str, ...]:
     """What early stopping can watch."""
     task = objective.head()
-    return WATCHED if task is None else tuple(f"validation_{name}" for name in NAMES[task.problem])
+    labels = metric_names(task) if objective.judged == "labels" and task is not None else ()
+    return tuple(f"validation_{name}" for name in (*WATCHED.get(objective.judged, ()), *labels, *objective.metrics))
 
 
 def _check_task(recipe: Recipe) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,14 @@ def prepare(recipe: Recipe, *, sinks: tuple[Sink, ...] = ()) -> tokens.Prepared:
     return _prepared(learned(recipe), Language.of(recipe).encoder, emit=fan_out(*sinks))
 
 
+def said(prepared: tokens.Prepared) -> Callable[[Example], str]:
+    """What the objective that ``prepared`` rows were read by makes of their labels, in words."""
+    encode = prepared.job.encode
+    assert isinstance(encode, Encode)
+    words: Callable[[Example], str] = parts(encode.recipe).objective.words
+    return words
+
+
 def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -> tokens.Prepared:
     """Tokens of ``recipe`` to train on; the ledger's summary is told, and what may not be trained on is refused."""
     return _prepared(recipe, encoder, emit=emit).accepted()
@@ -125,7 +133,7 @@ def generated_rows(seed: int, *, split: str, rows: int) -> Path:
 def prompts_of(session: Session, prepared: tokens.Prepared) -> list[Prompt]:
     """Held-out rows as prompts with references: a seeded choice of ``evaluate.prompts`` of them."""
     wanted = session.recipe.evaluate.prompts
-    if wanted == 0 or session.recipe.objective.name == "pretrain" or session.task is not None:
+    if wanted == 0 or session.recipe.objective.name == "pretrain" or session.parts.objective.judged != "tokens":
         return []
     return choose(prepared.validation_records, session.encoder, wanted, seed=session.recipe.seed)
 

@@ -26,10 +26,11 @@ from tunesmith.models.load import Loaded, load_model, load_task_model, load_toke
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.models.prefixed import context
 from tunesmith.models.quantized.model import quantize_model
+from tunesmith.models.task_head import add_heads
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
 from tunesmith.run.resolve import Parts, parts, settled
-from tunesmith.run.start import begin
+from tunesmith.run.start import base_of, begin
 from tunesmith.seed import derive
 
 
@@ -47,6 +48,8 @@ class Session:
     device: str
     base_key: str | None = None
     """Digest of the base before anything was put on it, where text of its own is wanted."""
+    start_key: str | None = None
+    """Digest of the model that training starts from, where the objective compares with it."""
     may_recompute: bool = False
     """Whether activation checkpointing is off and may be switched on when memory forces it."""
 
@@ -114,15 +117,14 @@ def open_session(
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
     speaks = chosen.objective.head() is None and recipe.retention == "auto"
-    key = base_key(model, language.tokenizer) if masters and speaks else None
+    key = base_key(model, language.tokenizer, without=loaded.heads) if masters and speaks else None
     adapter = begin(model, recipe, heads=loaded.heads)
+    start_key = base_key(model, language.tokenizer) if masters and chosen.objective.beside else None
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
     if choice.why:
         emit(Event("note", 0, {"text": f"driven padded: {choice.why}"}))
-    dtype = precision.choose(recipe.model.dtype, model.dtype, device)
-    if dtype == torch.float16 and device == "cpu":
-        raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
+    dtype = _dtype(recipe, model, device)
     if key is not None and recipe.model.quantize != "none":
         # written before the weights are packed, so that runs on a packed and on a dense base are compared on one text
         own_text(CausalPolicy(model, choice.driver), language.tokenizer, cache=retention_cache(), key=key)
@@ -140,31 +142,50 @@ def open_session(
         model.activation_checkpointing_enable({"use_reentrant": False})
     may_recompute = recipe.model.checkpointing == "auto"
     policy = CausalPolicy(model, choice.driver)
-    tokens = _tokens_at_once(recipe, model, device, half=dtype != torch.float32)
-    recipe = settled(
-        recipe,
-        "model",
-        dtype=str(dtype).removeprefix("torch."),
-        driver=choice.driver,
-        threads=torch.get_num_threads(),
-    )
-    recipe = settled(recipe, "train", tokens_per_microbatch=tokens)
+    recipe = _resolved(recipe, model, dtype, choice.driver, device)
     text = f"{choice.driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
     emit(Event("phase", 0, {"text": text}))
     return Session(
-        recipe, chosen, language.encoder, language.tokenizer, policy, attached, weights, device, key, may_recompute
+        recipe,
+        chosen,
+        language.encoder,
+        language.tokenizer,
+        policy,
+        attached,
+        weights,
+        device,
+        base_key=key,
+        start_key=start_key,
+        may_recompute=may_recompute,
     )
 
 
 def load_base(recipe: Recipe, language: Language, *, base: str | None = None) -> Loaded:
     """The base of ``recipe`` (or the model ``base``) with the output layer its objective needs, drawn by its seed."""
-    task = parts(recipe).objective.head()
-    if task is None:
-        return Loaded(load_model(base or recipe.model.base), [])
+    objective = parts(recipe).objective
+    task = objective.head()
     torch.manual_seed(derive(recipe.seed, "head"))
-    loaded = load_task_model(base or recipe.model.base, task)
+    if task is None:
+        model = load_model(base or base_of(recipe))
+        return Loaded(model, add_heads(model, objective.more_heads()))
+    loaded = load_task_model(base or base_of(recipe), task)
     set_padding(loaded.model, language.tokenizer)
     return loaded
+
+
+def _dtype(recipe: Recipe, model: Any, device: str) -> torch.dtype:
+    """What the forward pass computes in."""
+    dtype = precision.choose(recipe.model.dtype, model.dtype, device)
+    if dtype == torch.float16 and device == "cpu":
+        raise UserError("float16 is unusable on a CPU", allowed="float32, bfloat16", code="dtype-unusable")
+    return dtype
+
+
+def _resolved(recipe: Recipe, model: Any, dtype: torch.dtype, driver: str, device: str) -> Recipe:
+    """The recipe without ``auto`` in model and train."""
+    name, tokens = str(dtype).removeprefix("torch."), _tokens_at_once(recipe, model, device, half=dtype.itemsize < 4)
+    recipe = settled(recipe, "model", dtype=name, driver=driver, threads=torch.get_num_threads())
+    return settled(recipe, "train", tokens_per_microbatch=tokens)
 
 
 def _tokens_at_once(recipe: Recipe, model: Any, device: str, *, half: bool) -> int:

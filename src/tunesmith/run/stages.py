@@ -3,9 +3,11 @@
     runs/<name>/  recipe.yaml  stages/1-head/ (a whole run folder)  stages/2-top/ …  report.json  model -> the last one
 
 Progressive unfreezing (Howard & Ruder 2018, arXiv:1801.06146, section 3.3) is such a programme, and so is any sequence
-of methods and objectives. A stopped run goes on inside the stage it was in.
+of methods and objectives: supervised, then a reward model, then reinforcement from the supervised model with that
+reward. A stopped run goes on inside the stage it was in.
 
-The trap: the last stage's own "before" is the stage before; what the whole run did is judged from the first one's.
+The trap: the last stage's own "before" is the stage before; what the whole run did is judged from the first one's,
+where both were asked the same, and otherwise from the last one's.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.errors import Interrupted
@@ -21,8 +24,8 @@ from tunesmith.events import Event, Sink, fan_out
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Marks, compared
-from tunesmith.run.programme import expanded, stage_recipes
+from tunesmith.run.judge import Marks, compared, same_kind
+from tunesmith.run.programme import expanded, origin_of, stage_recipes, with_folders
 from tunesmith.run.resolve import settled
 from tunesmith.run.training import train_one
 
@@ -50,12 +53,15 @@ def train(
         run.same_recipe(recipe)
     run.write_recipe(recipe, asked=recipe)
     done: list[Run] = []
+    names = [stage.name for stage in recipes]
     for number, stage in enumerate(recipes):
         emit(Event("phase", 0, {"text": f"stage {number + 1} of {len(recipes)}: {stage.name}"}))
         here = Run(run.stage_folder(number, stage.name))
-        if done:
-            _hand_over(done[-1], here, same_exam=_same_exam(recipes[number - 1], stage))
-            recipes[number] = settled(stage, "model", start=str(done[-1].folder.resolve()))
+        recipes[number] = with_folders(stage, {name: one.folder for name, one in zip(names, done, strict=False)})
+        origin = origin_of(staged, number, names)
+        if origin is not None:
+            _hand_over(done[origin], here, same_exam=_same_exam(recipes[origin], stage))
+            recipes[number] = settled(recipes[number], "model", start=str(done[origin].folder.resolve()))
         begun = resume and here.begun
         if not (begun and here.finished):
             try:
@@ -96,7 +102,10 @@ def _summarise(run: Run, done: Sequence[Run], *, total: int) -> None:
     if finished and after:
         for name, marks in (("before", before), ("after", after)):
             run.write(f"eval/{name}.json", marks)
-        changes = as_dict(compared(Marks.from_dict(before), Marks.from_dict(after)))
+        first, asked = Marks.from_dict(before), done[-1].read("eval/before.json")
+        if not same_kind(first.task, Marks.from_dict(after).task):  # the stages were not asked the same
+            first, before = replace(first, task=Marks.from_dict(asked).task), before | {"task": asked.get("task", {})}
+        changes = as_dict(compared(first, Marks.from_dict(after)))
         report |= {"before": before.get("task", {}), "after": after["task"], "changes": changes}
         report["forgetting"] = changes.get("retention", {}).get("nll", {}).get("change") or {}
         _point_to(run, done[-1].artifact)

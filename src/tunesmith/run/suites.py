@@ -18,7 +18,9 @@ from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.labels import LabelReport
 from tunesmith.evaluation.loss import LossReport, evaluate_loss
 from tunesmith.evaluation.suite import Suite, Task, load_suite, run_suite
+from tunesmith.evaluation.tasks import TasksReport
 from tunesmith.objectives.sft import Sft
+from tunesmith.run.beside import beside_of
 from tunesmith.run.folder import Run, never_began
 from tunesmith.run.judge import Exam, examine, generator
 from tunesmith.run.judge import measure as measure_rows
@@ -54,6 +56,8 @@ def held_out(run: str | Path) -> dict[str, Any]:
             code="missing-suite",
         )
     session = open_run(run)
+    if session.parts.objective.beside and session.attached.artifact == "model":
+        return _as_measured(Run.open(run).last_stage)  # what it is compared with, the model before, is gone
     prepared = prepare_with(session.recipe, session.encoder)
     validation = list(prepared.validation)
     prompts = prompts_of(session, prepared)
@@ -61,7 +65,18 @@ def held_out(run: str | Path) -> dict[str, Any]:
         raise UserError(f"{run} held no rows out", hint="Name a suite with --suite.", code="missing-suite")
     spans = session.task is not None and session.task.problem == "span"
     records = prepared.records({example.row for example in validation}) if spans else {}
-    marks = examine(session, Exam(validation, prompts, [], records)).as_dict()
+    return _result(examine(session, Exam(validation, prompts, [], records, beside_of(session, []))).as_dict())
+
+
+def _as_measured(run: Run) -> dict[str, Any]:
+    """The same as it was measured at the run's end."""
+    marks = run.read("eval/after.json")
+    if not marks:
+        raise UserError(f"{run.folder} is not finished", hint="Go on with --resume.", code="run-not-finished")
+    return _result(marks)
+
+
+def _result(marks: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "suite": None,
         "metrics": marks["task"],
@@ -122,12 +137,12 @@ def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
     return evaluate_answers(generator(session), prompts, decode=session.encoder.decode)
 
 
-def _labels(session: Session, records: Sequence[Record]) -> LabelReport:
+def _labels(session: Session, records: Sequence[Record]) -> LabelReport | TasksReport:
     """Labelled rows through the session's own objective; rows it cannot read are a ``UserError``."""
     trouble = "row {number} of the suite cannot be measured: {why}"
     examples = encoded(session, records, trouble=trouble, code="bad-suite-row")
-    report = measure_rows(session, examples, dict(enumerate(records)))
-    assert isinstance(report, LabelReport)
+    report = measure_rows(session, Exam(examples, [], [], dict(enumerate(records))))
+    assert isinstance(report, LabelReport | TasksReport)
     return report
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from tunesmith.contracts.batch import Example, Feed
 from tunesmith.contracts.data import Record
-from tunesmith.data.loader import SequenceFeed, TokenFeed
 from tunesmith.data.prepare import Prepared
 from tunesmith.engine import checkpoint, optimizers
 from tunesmith.engine.checkpoint import Progress
-from tunesmith.engine.loop import Job, fit, save_best
+from tunesmith.engine.loop import Beside, Job, fit, save_best
 from tunesmith.engine.schedules import schedule
 from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after, read
 from tunesmith.engine.sinks.track import trackers
@@ -29,10 +29,14 @@ from tunesmith.models import precision
 from tunesmith.models.flops import update_flops
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
-from tunesmith.run import suites
+from tunesmith.run import rollouts, suites
+from tunesmith.run.addons import with_addons
+from tunesmith.run.beside import beside_of
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, Marks, compared, examine, measure, retention_examples, retention_files
+from tunesmith.run.judge import Exam, Marks, by_source, compared, examine, measure, retention_examples, retention_files
+from tunesmith.run.on_policy import on_policy
+from tunesmith.run.order import ordered_feed, plain_feed
 from tunesmith.run.resolve import check_steps, parts, settled
 from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
@@ -57,11 +61,16 @@ class Stage:
 
     @cached_property
     def records(self) -> Mapping[int, Record]:
-        """The rows behind the held-out sequences, where the objective's answers are texts that stand in them."""
+        """The rows behind the held-out sequences, where answers stand in them or are scored by them."""
         task = self.session.task
-        if task is None or task.problem != "span":
+        if not self.session.parts.objective.samples and (task is None or task.problem != "span"):
             return {}
         return self.prepared.records({example.row for example in self.validation})
+
+    @cached_property
+    def beside(self) -> Mapping[str, Beside]:
+        """The frozen models that the objective names; asked for before anything is trained."""
+        return beside_of(self.session, chain(self.prepared.train, self.validation), emit=self.emit)
 
     @property
     def sources(self) -> list[str]:
@@ -121,7 +130,7 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
     recipe = learned(recipe)
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
     session = open_session(recipe, language, emit=emit)
-    session.recipe = settled(session.recipe, "train", steps=_steps(session.recipe, _feed(session.recipe, prepared)))
+    session.recipe = settled(session.recipe, "train", steps=_steps(session, prepared))
     check_steps(session.parts.method, session.recipe.train.steps)
     if workers.first:
         run.write_recipe(session.recipe, asked=asked)
@@ -130,16 +139,10 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
     return Stage(run, session, prepared, workers, emit)
 
 
-def _feed(recipe: Recipe, prepared: Prepared) -> Feed:
-    weights = {number: source.weight for number, source in enumerate(recipe.data.train)}
-    options: dict[str, Any] = {"seed": recipe.seed, "shuffle": recipe.train.shuffle, "weights": weights}
-    if recipe.train.batch_tokens is not None:
-        return TokenFeed(prepared.train, batch_tokens=recipe.train.batch_tokens, **options)
-    return SequenceFeed(prepared.train, batch_size=recipe.train.batch_size, **options)
-
-
-def _steps(recipe: Recipe, feed: Feed) -> int:
-    return recipe.train.steps or max(1, feed.steps_in(recipe.train.epochs))
+def _steps(session: Session, prepared: Prepared) -> int:
+    recipe = session.recipe
+    plan = rollouts.plan_of if session.parts.objective.samples else plain_feed
+    return recipe.train.steps or max(1, plan(recipe, prepared).steps_in(recipe.train.epochs))
 
 
 def _prove(stage: Stage) -> None:
@@ -163,6 +166,7 @@ def _exam(stage: Stage) -> Exam:
         prompts=prompts_of(stage.session, stage.prepared),
         retention=retention_examples(stage.session, emit=stage.emit),
         records=stage.records,
+        beside=stage.beside,
     )
     measured = (stage.run.folder / "eval" / "before.json").is_file()
     if stage.session.recipe.evaluate.before and not measured:
@@ -175,8 +179,14 @@ def _exam(stage: Stage) -> Exam:
 
 def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
     session, recipe = stage.session, stage.session.recipe
-    feed = _feed(recipe, stage.prepared)
-    steps = _steps(recipe, feed)
+    steps = _steps(session, stage.prepared)
+    beside = stage.beside
+    feed: Feed = on_policy(session, ordered_feed(session, stage.prepared, stage.run, steps=steps, emit=stage.emit))
+    if session.parts.objective.samples:
+        feed = rollouts.feed(
+            session, stage.prepared, beside=beside, folder=stage.run.folder, emit=stage.emit, workers=stage.workers
+        )
+        beside = rollouts.REMEMBERED
     job = Job(
         policy=session.policy,
         attached=session.attached,
@@ -194,7 +204,9 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         emit=stage.emit,
         evaluate=_validation(stage),
         relieve=session.recompute,
+        beside=beside,
     )
+    job = with_addons(job, session, stage.prepared)
     found = checkpoint.newest(stage.run.checkpoints) if resume else None
     if found is None:
         if resume and stage.workers.first:
@@ -202,7 +214,8 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
             stage.emit(Event("note", 0, {"text": "no checkpoint was saved yet: starting at update 1"}))
         _carry_optimizer(stage, job)
         return job, Progress()
-    session.attached.restore(checkpoint.restore(found.path, session.weights, job.optimizer))
+    job.attached.restore(checkpoint.restore(found.path, session.weights, job.optimizer))
+    job.feed.restore(checkpoint.feed_state(found.path))
     if stage.workers.first:
         cut_after(stage.run.events, found.progress.step)
     for name in found.damaged:
@@ -227,10 +240,12 @@ def _carry_optimizer(stage: Stage, job: Job) -> None:
 def _validation(stage: Stage) -> Any:
     if len(stage.prepared.validation) == 0:
         return None
-    session, rows = stage.session, stage.validation
+    session, exam = stage.session, Exam(stage.validation, [], [], stage.records, stage.beside)
 
     def evaluate(_: int) -> Mapping[str, float]:
-        return {f"validation_{name}": value for name, value in measure(session, rows, stage.records).values().items()}
+        report = measure(session, exam)
+        losses = by_source(report, stage.sources)
+        return {f"validation_{name}": value for name, value in {**report.values(), **losses}.items()}
 
     return evaluate
 
@@ -246,7 +261,7 @@ def _start(stage: Stage, job: Job, progress: Progress) -> None:
         "objective": recipe.objective.name,
         "dtype": recipe.model.dtype,
         "driver": recipe.model.driver,
-        "flops_per_token": flops_per_token(stage.session.model, job),
+        "flops_per_token": flops_per_token(stage, job),
         "peak_flops": _peak(stage.session),
     }
     stage.emit(Event("start", progress.step, values))
@@ -333,14 +348,20 @@ def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:
     if not progress.seconds:
         return None
     speed = progress.tokens / progress.seconds
-    return round(speed * flops_per_token(stage.session.model, job) / _peak(stage.session), 4)
+    return round(speed * flops_per_token(stage, job) / _peak(stage.session), 4)
 
 
-def flops_per_token(model: Any, job: Job) -> float:
-    """Useful FLOPs of a real token, from the shape of the first update."""
-    examples = job.feed.update(0)
+def flops_per_token(stage: Stage, job: Job) -> float:
+    """Useful FLOPs of a real token, from the shape of the first update (of prompts, where answers are yet to come)."""
+    if job.objective.samples:
+        first = islice(stage.prepared.train, job.config.batch_size)
+        examples = [rollouts.read_whole(one) for one in first]
+        targets = float(sum(example.targets for example in examples))
+    else:
+        examples = list(job.feed.update(0))
+        targets = sum(job.objective.counts(examples).values())
     lengths = [len(example) for example in examples]
-    return update_flops(model, lengths, sum(job.objective.counts(examples).values())) / sum(lengths)
+    return update_flops(stage.session.model, lengths, targets) / sum(lengths)
 
 
 def _peak(session: Session) -> float:

@@ -19,9 +19,12 @@ from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder, write_text
 from tunesmith.interop.folders import stored_method
 from tunesmith.methods.given import given
-from tunesmith.models.quantized.model import dequantize_model
-from tunesmith.models.task_head import has_task_head, new_heads, own_scores
+from tunesmith.models.load import positions
+from tunesmith.models.quantized.model import dequantize_model, keep_dense
+from tunesmith.models.task_head import has_task_head, is_body, new_heads, own_scores
 from tunesmith.recipe import Part, Recipe
+from tunesmith.recipe.schema import DataConfig
+from tunesmith.run.environment import dense_room
 from tunesmith.run.folder import Run, never_began
 from tunesmith.run.judge import Marks, compared, generator
 from tunesmith.run.resolve import settled
@@ -48,6 +51,7 @@ def open_run(run: Run | str | Path, *, dtype: str | None = None, template: str |
     session = open_session(_self_contained(recipe, artifact), masters=False)
     session.attached.load(artifact)
     session.policy.eval()
+    keep_dense(session.model, room=dense_room(session.device))
     return session
 
 
@@ -61,10 +65,13 @@ def _self_contained(recipe: Recipe, artifact: Path) -> Recipe:
     return recipe.model_copy(update={"method": Part(name=recipe.method.name, **method.model_dump())})
 
 
-def open_any(name: str | Path, *, template: str | None = None) -> Session:
-    """A run folder, or a base model (folder, hub id, ``embedded``) as it is; ``template`` as in ``data.template``."""
+def open_any(
+    name: str | Path, *, template: str | None = None, max_tokens: int | None = None, dtype: str | None = None
+) -> Session:
+    """A run folder, or a base model (folder, hub id, ``embedded``) as it is; ``template``, ``dtype`` and, for a base,
+    ``max_tokens`` as in a recipe."""
     if _is_run(name) or never_began(Path(name)):
-        return open_run(name, template=template)
+        return open_run(name, template=template, dtype=dtype)
     if "/" in str(name) and Path(name).parent.is_dir() and not Path(name).exists():
         raise UserError(
             f"no run or model folder at {name}",
@@ -72,7 +79,9 @@ def open_any(name: str | Path, *, template: str | None = None) -> Session:
             hint=did_you_mean(str(name), [str(path) for path in Path(name).parent.iterdir()]),
             code="not-a-run",
         )
-    recipe = Recipe(model={"base": str(name)}, data={"template": template or "auto"}, method=Part(name="full"))
+    limits = [limit for limit in (max_tokens or DataConfig().max_tokens, positions(str(name))) if limit is not None]
+    data = {"template": template or "auto", "max_tokens": min(limits)}
+    recipe = Recipe(model={"base": str(name), "dtype": dtype or "auto"}, data=data, method=Part(name="full"))
     session = open_session(recipe, masters=False)
     session.policy.eval()
     return session
@@ -226,6 +235,7 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         session.tokenizer.save_pretrained(temporary)
         if joined:
             write_text(temporary / JOINED_MARK, JOINED_WORDS)
+        vectors = _as_embedder(session, temporary)
     with torch.no_grad():
         again = load_base(run.recipe, language, base=str(folder)).model.float()
         saved = float((_outputs(again, ids) - adapted).abs().max() / adapted.abs().max())
@@ -242,8 +252,18 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         "saved_difference": saved,
         "saved_bound": SAVED_BOUND[dtype],
         "dtype": dtype,
+        **({} if vectors is None else {"vectors": vectors}),
         **({"asked": "with text as it is, without a chat template"} if joined else {}),
     }
+
+
+def _as_embedder(session: Session, folder: Path) -> str | None:
+    """Add what sentence-transformers needs to a folder of an embedding model; what was done, None for other models."""
+    if session.task is None or session.task.problem != "embedding":
+        return None
+    from tunesmith.run.embedding import write_sentence_transformers
+
+    return write_sentence_transformers(session, folder)
 
 
 def _sample(session: Session) -> torch.Tensor:
@@ -253,7 +273,7 @@ def _sample(session: Session) -> torch.Tensor:
 
 def _outputs(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Logits, or the scores of a task head, of one sequence as transformers makes them."""
-    if has_task_head(model):
+    if has_task_head(model) or is_body(model):
         return own_scores(model, ids)
     logits: torch.Tensor = model(input_ids=ids[None]).logits.float()
     return logits

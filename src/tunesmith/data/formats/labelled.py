@@ -1,7 +1,7 @@
 """Labelled text: a text, perhaps a second one beside it, and its label, its labels, or a number.
 
-A label is a name; whole numbers and truth values are names as well (``1``, ``true``). A list holds several labels. A row
-may lack its label: most objectives drop it then, ``multi`` may find others in its further columns.
+A label is a name; whole numbers and truth values are names as well (``1``, ``true``). A list holds several labels. A
+row may lack its label: most objectives drop it then, ``multi`` may find others in its further columns.
 """
 
 from __future__ import annotations
