@@ -31,6 +31,7 @@ docs: $(VENV)/dev.stamp  ## write docs/reference and the JSON schema from the co
 
 bench: $(VENV)/peers.stamp  ## side by side with TRL and PEFT
 	$(BIN)/python benchmarks/sft_vs_trl.py
+	$(BIN)/python benchmarks/dpo_vs_trl.py
 
 clean:  ## remove the environment, caches and build folders; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -3,12 +3,14 @@
     python benchmarks/inference.py [--prompts 32] [--tokens 48] [--rounds 3] [--methods lora,adapter] [--json]
 
 Seedling, one thread, greedy, prompts of 8 to 40 tokens in one batch; the base alone is 1. All variants take turns;
-medians of the thread's CPU time. The adapter's values are moved off their start, so that nothing is skipped.
+medians of the thread's CPU time. The adapter's values are moved off their start, so that nothing is skipped. A packed
+base is unpacked once, as every command does that asks a run (where memory allows); *packed*: as in training.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -24,7 +26,7 @@ from tunesmith.methods import TABLE
 from tunesmith.models import precision
 from tunesmith.models.load import load_model
 from tunesmith.models.policy import CausalPolicy
-from tunesmith.models.quantized.model import quantize_model
+from tunesmith.models.quantized.model import keep_dense, quantize_model
 from tunesmith.recipe import Part
 from tunesmith.recipe.parts import build
 
@@ -58,6 +60,10 @@ def variants(names: list[str]) -> dict[str, CausalPolicy]:
                 except UserError:
                     continue
             found[f"{name}, merged" if merged else name] = CausalPolicy(model)
+            if changes and not merged:
+                packed = copy.deepcopy(model)
+                found[f"{name}, packed"] = CausalPolicy(packed)
+            keep_dense(model)
     return found
 
 

@@ -14,12 +14,8 @@ process, imports included.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,9 +23,23 @@ from typing import Any
 
 from sidebyside.child import run
 from sidebyside.gate import checks
+from sidebyside.report import (
+    CACHE,
+    QUIET,
+    arguments,
+    code,
+    commit,
+    gated,
+    prepared,
+    rate,
+    real_rows,
+    say,
+    share,
+    show_bars,
+    show_gate,
+    spread,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / ".cache" / "bench"
 BATCH = 16
 SIDES = {
     "default": ("peer", {"setting": "default", "order": "sequential"}),
@@ -39,20 +49,18 @@ SIDES = {
 UPDATES = {"default": 4, "expert": 15, "ours": 15}
 """Updates of a process. Fifteen are one whole group of the expert's length grouping, which starts with its longest rows
 and ends with its shortest."""
-QUIET = 0.95
-"""Share of a core that every child must have had for wall-clock ratios to be reported."""
 BARS = {"vs_default": 5.5, "vs_expert": 2.0, "memory_vs_default": 0.7, "memory_vs_expert": 0.5, "useful_fraction": 0.42}
 
 
 def main() -> int:
     """Exit code 1 where the gate fails."""
-    options = arguments()
+    options = arguments(__doc__, real_rows("sft/alpaca_en_demo.json"), rounds=3)
     work = CACHE / "work"
     work.mkdir(parents=True, exist_ok=True)
     about = run("machine", "about", work=work)
-    material = prepared(options.data, work)
+    material = prepared("material", options.data, work)
     measured = code(material, about)
-    gate = gated(material, measured, work, again=options.gate_again)
+    gate = gated(measured, lambda: checks(material, work, batch=BATCH, say=say), again=options.gate_again)
     passed = all(check["passed"] for check in gate)
     report: dict[str, Any] = {"gate": passed}
     if passed and not options.gate_only:
@@ -67,54 +75,6 @@ def main() -> int:
     return 0 if passed else 1
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved repetitions")
-    parser.add_argument("--data", type=Path, default=real_rows(), help="a JSON list of alpaca rows")
-    parser.add_argument("--gate-only", action="store_true", help="stop after the equality gate")
-    parser.add_argument("--gate-again", action="store_true", help="run the gate even if it passed for this code before")
-    return parser.parse_args()
-
-
-def real_rows() -> Path | None:
-    """The alpaca rows of ``TUNESMITH_TEST_DATA``, where that is set."""
-    folder = os.environ.get("TUNESMITH_TEST_DATA")
-    file = Path(folder) / "sft" / "alpaca_en_demo.json" if folder else None
-    return file if file and file.is_file() else None
-
-
-def prepared(data: Path | None, work: Path) -> Path:
-    """The folder of model, adapter and rows, made once for this data and maker."""
-    maker = (Path(__file__).parent / "sidebyside" / "material.py").read_bytes()
-    folder = CACHE / f"material-{digest(maker, data.read_bytes() if data else b'generated')}"
-    if not (folder / "done").is_file():
-        say("making model, adapter and rows")
-        run("material", str(folder), *([str(data.resolve())] if data else []), work=work)
-        (folder / "done").touch()
-    return folder
-
-
-def code(material: Path, about: Mapping[str, Any]) -> str:
-    """A digest of all that decides the result: the sources of both sides, the material, the versions."""
-    sources = sorted([*(ROOT / "src").rglob("*.py"), *Path(__file__).parent.joinpath("sidebyside").glob("*.py")])
-    versions = json.dumps(about["versions"], sort_keys=True).encode()
-    return digest(material.name.encode(), versions, *(source.read_bytes() for source in sources))
-
-
-def gated(material: Path, measured: str, work: Path, *, again: bool) -> list[dict[str, Any]]:
-    """The gate's checks; those of the same code, material and versions are read from the cache."""
-    file = CACHE / f"gate-{measured}.json"
-    if file.is_file() and not again:
-        say("gate: passed before for this code, material and these versions")
-        return json.loads(file.read_text())
-    found = [check.as_dict() for check in checks(material, work, batch=BATCH, say=say)]
-    if all(check["passed"] for check in found):
-        file.write_text(json.dumps(found, indent=2))
-    return found
-
-
 def timings(material: Path, work: Path, rounds: int) -> dict[str, Any]:
     """Interleaved rounds of the three sides and the matrix-product rate; ratios of medians."""
     floors = {side: run("machine", f"floor-{side}", work=work)["peak"] for side in ("ours", "peer")}
@@ -127,12 +87,12 @@ def timings(material: Path, work: Path, rounds: int) -> dict[str, Any]:
             told[side].append(run(module, json.dumps(asked), work=work))
         rates.append(run("machine", "rate", work=work))
     wall, cpu = (ratios(told, rates, clock) for clock in ("wall", "cpu"))
-    share = min(_share(one) for runs in told.values() for one in runs)
+    least = min(share(one) for runs in told.values() for one in runs)
     peaks = {side: statistics.median(one["peak"] for one in runs) for side, runs in told.items()}
     return {
-        **(wall if share >= QUIET else cpu)["ratios"],
-        "clock": "wall" if share >= QUIET else "cpu",
-        "least_processor_share": share,
+        **(wall if least >= QUIET else cpu)["ratios"],
+        "clock": "wall" if least >= QUIET else "cpu",
+        "least_processor_share": least,
         "memory_vs_default": peaks["ours"] / peaks["default"],
         "memory_vs_expert": peaks["ours"] / peaks["expert"],
         "cpu": cpu,
@@ -150,13 +110,12 @@ def ratios(
     told: Mapping[str, Sequence[Mapping[str, Any]]], rates: Sequence[Mapping[str, Mapping[str, float]]], clock: str
 ) -> dict[str, Any]:
     """Speeds (real tokens a second: median, least, most) and their ratios by one clock."""
-    seconds = "seconds" if clock == "wall" else "cpu"
-    speeds = {side: spread([_rate(one, "tokens", seconds) for one in runs]) for side, runs in told.items()}
+    speeds = {side: spread([rate(one, "tokens", clock) for one in runs]) for side, runs in told.items()}
     products = {shape: statistics.median(one[shape][clock] for one in rates) for shape in rates[0]}
     # against the fastest shape measured: the fraction is never flattered by a slow one
     fractions = [
-        _rate(one, "flops", seconds) / (1e9 * max(shape[clock] for shape in rate.values()))
-        for one, rate in zip(told["ours"], rates, strict=True)
+        rate(one, "flops", clock) / (1e9 * max(shape[clock] for shape in products.values()))
+        for one, products in zip(told["ours"], rates, strict=True)
     ]
     ours = speeds["ours"]["median"]
     return {
@@ -170,40 +129,9 @@ def ratios(
     }
 
 
-def _share(one: Mapping[str, Any]) -> float:
-    """CPU time over wall time of a child's timed updates: 1 on a quiet machine."""
-    return sum(one["cpu"][1:]) / sum(one["seconds"][1:])
-
-
-def _rate(one: Mapping[str, Any], what: str, seconds: str) -> float:
-    return sum(one[what][1:]) / sum(one[seconds][1:])
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def digest(*parts: bytes) -> str:
-    """A short name for contents."""
-    found = hashlib.blake2b(digest_size=10)
-    for part in parts:
-        found.update(hashlib.blake2b(part).digest())
-    return found.hexdigest()
-
-
-def commit() -> str:
-    """The commit that was measured, with ``-dirty`` where the tree was changed."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def show(report: Mapping[str, Any]) -> None:
     """The report as a table."""
-    for check in report["gate_checks"]:
-        mark = "ok  " if check["passed"] else "FAIL"
-        print(f"{mark} {check['name']:<40} {check['measured']:.2e}  (bound {check['bound']:.0e})")
+    show_gate(report)
     if "vs_default" not in report:
         print("not timed")
         return
@@ -213,17 +141,9 @@ def show(report: Mapping[str, Any]) -> None:
         name = side if side == "ours" else f"TRL {side}"
         around = f"{wall['median']:.0f} ({wall['least']:.0f} to {wall['most']:.0f})"
         print(f"{name:<12}{around:>22}{cpu['median']:>14.0f}{report['peak_bytes'][side] / 1e9:>11.2f} GB")
-    by = "wall clock" if report["clock"] == "wall" else "CPU time: other programs were running"
-    print(f"\n{'':<20}{'measured':>10}{'bar':>8}      (by {by})")
-    for name, bar in BARS.items():
-        print(f"{name:<20}{report[name]:>10.3f}{bar:>8}")
+    show_bars(report, BARS)
     fastest = max(report[report["clock"]]["gflops"].values())
     print(f"\nbf16 matrix products on one thread: {fastest:.0f} GFLOP/s ({report['processor']}, {report['commit']})")
-
-
-def say(text: str) -> None:
-    """Progress, for people."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "objectives.md": parts_page("Objectives", "objective"),
         REFERENCE / "addons.md": parts_page("Add-ons", "addon"),
         REFERENCE / "rewards.md": parts_page("Rewards", "reward"),
+        REFERENCE / "metrics.md": parts_page("Metrics", "metric"),
+        REFERENCE / "curation.md": parts_page("Curation steps", "curate-step"),
         REFERENCE / "formats.md": formats_page(),
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "errors.md": error_pages.page(),

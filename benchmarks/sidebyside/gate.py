@@ -9,6 +9,9 @@ The curve runs on the shortest rows, four an update: in float32 the padded side 
 four sequences of different lengths already exercise masks, positions, normalisation, clipping and the optimizer. Its
 bounds are 50 times what was measured (2e-7 and 2e-8, float32 rounding), for other processors; a wrong normaliser, decay
 or clip drifts by percents, and one way, which is what the mean signed difference is for.
+
+Of pairs (DPO) the curve is 20 updates, because its loss starts near log 2 and is a small difference of sums over
+answers: 100 nats rounded in float32 are 1e-5, of which β leaves 1e-6.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 from sidebyside.child import run
 
 CURVE_STEPS, CURVE_BATCH = 50, 4
+PREFERENCE_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,26 @@ def checks(material: Path, work: Path, *, batch: int, say: Callable[[str], None]
     for setting in ("default", "expert"):
         theirs = run("peer", json.dumps({**first, "setting": setting, "order": "sequential"}), work=work)
         found += first_update(f"bf16, TRL {setting}", ours, theirs, loss=2e-3, norm=1e-2)
+    return found
+
+
+def preference_checks(material: Path, work: Path, *, batch: int, say: Callable[[str], None]) -> list[Check]:
+    """The same of DPO: a float32 curve, then the first bf16 update of real size."""
+    short = {"material": str(material), "rows": "short.jsonl", "steps": PREFERENCE_STEPS, "batch": CURVE_BATCH}
+    curve = {**short, "objective": "dpo"}
+    say(f"gate: {PREFERENCE_STEPS} float32 updates by both sides")
+    ours = run("ours", json.dumps({**curve, "dtype": "float32"}), work=work)
+    theirs = run("peer", json.dumps({**curve, "setting": "exact", "order": "sequential"}), work=work)
+    found = [*first_update("float32", ours, theirs, loss=1e-5, norm=1e-4), *curves(ours, theirs)]
+    first = {**curve, "rows": "rows.jsonl", "steps": 1, "batch": batch}
+    say("gate: the first bf16 update by all three")
+    asked, known = (
+        run("ours", json.dumps({**first, "dtype": "bfloat16", "cached": cached}), work=work) for cached in (False, True)
+    )
+    found.append(Check("first loss, bf16, cached reference", relative(known["loss"][0], asked["loss"][0]), 0.0))
+    for setting in ("default", "expert"):
+        theirs = run("peer", json.dumps({**first, "setting": setting, "order": "sequential"}), work=work)
+        found += first_update(f"bf16, TRL {setting}", asked, theirs, loss=2e-3, norm=1e-2)
     return found
 
 

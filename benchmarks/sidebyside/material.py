@@ -34,17 +34,23 @@ TEMPLATE = (
 
 def make(folder: Path, alpaca: Path | None) -> None:
     """Write ``model/``, ``adapter/``, ``rows.jsonl`` (all rows) and ``short.jsonl`` (the shortest) in ``folder``."""
+    tokenizer = make_start(folder)
+    rows = alpaca_rows(alpaca) if alpaca else generated_rows()
+    lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in rows]
+    shortest = sorted(sorted(range(len(rows)), key=lambda row: (lengths[row], row))[:SHORT_ROWS])
+    write_rows(folder / "rows.jsonl", rows)
+    write_rows(folder / "short.jsonl", [rows[row] for row in shortest])
+
+
+def make_start(folder: Path) -> Any:
+    """Write ``model/`` and ``adapter/``; returns the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
     model = make_model(len(tokenizer))
     for part in (tokenizer, model):
         part.save_pretrained(folder / "model")
     make_adapter(model, folder / "adapter")
-    rows = alpaca_rows(alpaca) if alpaca else generated_rows()
-    lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in rows]
-    shortest = sorted(sorted(range(len(rows)), key=lambda row: (lengths[row], row))[:SHORT_ROWS])
-    write_rows(folder / "rows.jsonl", rows)
-    write_rows(folder / "short.jsonl", [rows[row] for row in shortest])
+    return tokenizer
 
 
 def make_tokenizer() -> Any:

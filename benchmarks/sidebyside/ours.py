@@ -1,19 +1,27 @@
 """Tunesmith's side: a recipe opened as a user's run opens it, the saved adapter loaded, then the engine's own updates.
 
-    python -m sidebyside.ours '{"material": …, "rows": …, "steps": …, "batch": …, "dtype": …}'
+    python -m sidebyside.ours '{"material": …, "rows": …, "steps": …, "batch": …, "dtype": …, "objective": …}'
 
-Float32 masters, clipping, optimizer and the write-back to the compute dtype are inside the measured time.
+Float32 masters, clipping, optimizer and the write-back to the compute dtype are inside the measured time. With the
+objective ``dpo`` the reference is asked inside it too, as in a first epoch, unless ``cached`` says that it has been
+asked before. Tokens are those of whole sequences: a beginning that answers share is counted once for each.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from sidebyside.child import Steps, timed
 from sidebyside.material import ALPHA, MAX_TOKENS, RANK
+
+FORMATS = {"sft": "messages", "dpo": "preference"}
+RATES = {"sft": 2e-4, "dpo": 5e-5}
+"""Learning rates by objective, on both sides."""
 
 
 def main(options: dict[str, Any]) -> None:
@@ -24,16 +32,41 @@ def main(options: dict[str, Any]) -> None:
     job, session = make_job(options)
     told = Steps(about={"dtype": session.recipe.model.dtype, "driver": session.recipe.model.driver,
                         "tokens_per_microbatch": job.microbatch_tokens})  # fmt: skip
+    if options.get("cached"):
+        ask_before(job, options["steps"])
     for step in range(options["steps"]):
         update, seconds, cpu = timed(lambda step=step: loop.one_update(job, step))
-        lengths = [len(example) for example in job.feed.update(step)]
+        lengths = [length for example in job.feed.update(step) for length in whole_lengths(example)]
         told.loss.append(update.loss)
         told.norm.append(update.norm)
-        told.tokens.append(update.tokens)
+        told.tokens.append(sum(lengths))
         told.seconds.append(seconds)
         told.cpu.append(cpu)
-        told.flops.append(update_flops(session.model, lengths, update.units))
+        if objective_of(options) == "sft":
+            told.flops.append(update_flops(session.model, lengths, update.units))
     told.say()
+
+
+def objective_of(options: dict[str, Any]) -> str:
+    """``sft`` or ``dpo``."""
+    return str(options.get("objective", "sft"))
+
+
+def whole_lengths(example: Any) -> list[int]:
+    """Tokens of each of the example's sequences, what they share included."""
+    if not example.branches:
+        return [len(example)]
+    edges = [*example.branches, len(example)]
+    return [edges[0] + end - start for start, end in pairwise(edges)]
+
+
+def ask_before(job: Any, steps: int) -> None:
+    """Ask the reference about every pair, as the first epoch does."""
+    from tunesmith.engine import microbatch
+
+    for step in range(steps):
+        for piece in microbatch.cut(job.feed.update(step), job.microbatch_tokens):
+            job.beside["reference"](piece, job.objective.collate(piece))
 
 
 def make_job(options: dict[str, Any]) -> tuple[Any, Any]:
@@ -42,8 +75,9 @@ def make_job(options: dict[str, Any]) -> tuple[Any, Any]:
     from tunesmith.engine import loop, optimizers
     from tunesmith.engine.schedules import schedule
     from tunesmith.methods.folder import read_adapter
+    from tunesmith.run.beside import beside_of
     from tunesmith.run.rows import prepare_with
-    from tunesmith.run.session import Language, open_session
+    from tunesmith.run.session import Language, cache_folder, open_session
 
     chosen = recipe(options)
     language = Language.of(chosen)
@@ -52,6 +86,8 @@ def make_job(options: dict[str, Any]) -> tuple[Any, Any]:
     train = session.recipe.train
     _, tensors = read_adapter(Path(options["material"]) / "adapter")
     session.weights.set(tensors)
+    # what an earlier child asked would make this one's first epoch a second one
+    shutil.rmtree(cache_folder() / "reference", ignore_errors=True)
     job = loop.Job(
         policy=session.policy,
         attached=session.attached,
@@ -64,6 +100,7 @@ def make_job(options: dict[str, Any]) -> tuple[Any, Any]:
         folder=Path("unused"),
         steps=options["steps"],
         microbatch_tokens=int(train.tokens_per_microbatch),
+        beside=beside_of(session, prepared.train),
     )
     return job, session
 
@@ -72,22 +109,23 @@ def recipe(options: dict[str, Any]) -> Any:
     """The run as a recipe; what is not named here is Tunesmith's default."""
     from tunesmith.recipe import Recipe
 
-    material = Path(options["material"])
+    material, objective = Path(options["material"]), objective_of(options)
     return Recipe.model_validate(
         {
             "model": {"base": str(material / "model"), "dtype": options["dtype"], "threads": 1},
             "data": {
-                "train": [{"path": str(material / options["rows"]), "format": "messages"}],
+                "train": [{"path": str(material / options["rows"]), "format": FORMATS[objective]}],
                 "validation": 0.0,
                 "max_tokens": MAX_TOKENS,
                 "overlong": "cut",
                 "workers": 1,
             },
             "method": {"name": "lora", "rank": RANK, "alpha": ALPHA, "targets": "all-linear"},
+            "objective": {"name": objective},
             "train": {
                 "steps": options["steps"],
                 "batch_size": options["batch"],
-                "learning_rate": 2e-4,
+                "learning_rate": RATES[objective],
                 "schedule": "constant",
                 "warmup": 0,
                 "weight_decay": 0.0,

@@ -54,7 +54,7 @@ def test_train_shows_what_changed_and_every_source(call: Tunesmith, library: Mod
     }
     exact = {"before": None, "after": estimate(0.0), "change": None, "verdict": None}
     few = nll | {"change": {"value": -4.105, "low": None, "high": None, "n": 1}, "verdict": "unknown"}
-    sources = {"a_1.jsonl": {"nll": estimate(1.75)}, "b.jsonl": {"nll": estimate(2.5)}}
+    sources = {"a_1.jsonl": {"nll": estimate(1.75)}, "b.jsonl": {"accuracy": estimate(2.5)}}
     summary = {
         "run": "runs/mine",
         "changes": {"task": {"nll": nll, "few": few}, "[own]": {"f1": exact}},
@@ -65,8 +65,8 @@ def test_train_shows_what_changed_and_every_source(call: Tunesmith, library: Mod
     assert ["task", "nll", "3", "2", "-1", "[-1.25,", "-0.75]", "better"] in lines
     assert ["few", "3", "2", "-4.105", "(n=1,", "no", "interval)", "unknown:", "too", "few", "rows", "(1)"] in lines
     assert ["[own]", "f1", "-", "0", "-"] in lines
-    assert ["a_1.jsonl", "1.75", "[1.5,", "2]"] in lines
-    assert ["b.jsonl", "2.5", "[2.25,", "2.75]"] in lines
+    assert ["a_1.jsonl", "1.75", "[1.5,", "2]", "-"] in lines
+    assert ["b.jsonl", "-", "2.5", "[2.25,", "2.75]"] in lines
     assert call("train", recipe, "--json").json["by_source"] == sources
 
 
@@ -138,7 +138,7 @@ def test_predict_shows_the_text_of_a_row_and_not_its_label(
 
 def test_a_single_row_has_no_interval(call: Tunesmith, library: ModuleType) -> None:
     metric = {"value": 0.5, "low": None, "high": None, "n": 1}
-    library.evaluate = lambda *_, suite: {"metrics": {f"nll on {suite}": metric}}
+    library.evaluate = lambda *_, suite, **__: {"metrics": {f"nll on {suite}": metric}}
     assert call("eval", "runs/a").out.splitlines()[1].split() == [
         "nll",
         "on",
@@ -157,7 +157,7 @@ def test_eval_prints_value_and_interval(
     metric = {"value": 0.5, "low": 0.4, "high": 0.625, "n": 1000}
     (tmp_path / "s.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    library.evaluate = lambda target, *, suite: {"metrics": {f"{target}/{suite}": metric}}
+    library.evaluate = lambda target, *, suite, **__: {"metrics": {f"{target}/{suite}": metric}}
     said = call("eval", "runs/a", "--suite", "s.yaml")
     for word in ("runs/a/s.yaml", "0.5", "0.4 to 0.625", "1,000"):
         assert word in said.out
@@ -171,7 +171,7 @@ def test_eval_fails_where_a_task_misses_its_threshold(call: Tunesmith, library: 
     assert call("eval", "runs/a", "--suite", "embedded", "--json").code == 1
     said = call("eval", "runs/a", "--suite", "embedded")
     assert said.code == 1
-    assert "Below their threshold: facts." in said.err
+    assert "Thresholds missed: facts." in said.err
 
 
 def test_compare_shows_the_values_and_the_paired_difference(call: Tunesmith, library: ModuleType) -> None:

@@ -65,7 +65,7 @@ def chats(question: str, answer: str, count: int = 24) -> str:
         (jsonl([{"a": 1}]), [], "unknown-data-format", ["columns a", "prompt"]),
         (chats("hello", " "), [], None, ["empty"]),
         (jsonl(ROWS), ["model.base=./nowhere"], "model-not-found", ["nowhere"]),
-        (jsonl(ROWS), ["gate.x=1"], "not-available", ["gate is not available yet"]),
+        (jsonl(ROWS), ["gate.forgeting=1"], "invalid-value", ["gate", "Did you mean 'forgetting'"]),
         (jsonl([{"prompt": "a", "completion": None}]), [], "unknown-data-format", ["'completion' is null in 1 of 1"]),
         (jsonl(ROWS), ["name=../x"], "invalid-value", ["name: it must name one folder", "'../x'"]),
         (jsonl(ROWS), ["name=''"], "invalid-value", ["name: it must name one folder"]),

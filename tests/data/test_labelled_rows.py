@@ -16,8 +16,8 @@ from tunesmith.data.prepare import Prepared, prepare, training_records
 from tunesmith.data.recognise import recognise
 from tunesmith.data.sources import open_source
 from tunesmith.errors import UserError
-from tunesmith.objectives.reading import labels_in
 from tunesmith.objectives.classify import Classify
+from tunesmith.objectives.reading import labels_in
 from tunesmith.objectives.span import Span
 from tunesmith.recipe.schema import DataConfig
 

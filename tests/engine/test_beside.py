@@ -80,6 +80,17 @@ def test_what_is_stored_is_what_the_untouched_model_says(tmp_path: Path) -> None
     assert torch.equal(found, torch.cat([pieces[at] for at in (3, 0, 5, 1, 4, 2)]))
 
 
+def test_few_rows_are_written_as_soon_as_they_are_asked_about_again(tmp_path: Path) -> None:
+    made = away(tmp_path)
+    rows = examples(4)
+    batch = made.objective.collate(rows)
+    reference = Reference(made.policy, LogprobStore(tmp_path / "kept"), made.attached.off)
+    reference(rows, batch)
+    assert len(LogprobStore(tmp_path / "kept")) == 0
+    reference(rows, batch)
+    assert len(LogprobStore(tmp_path / "kept")) == 4
+
+
 def test_an_unknown_row_is_refused_where_nobody_can_be_asked(tmp_path: Path) -> None:
     made = away(tmp_path)
     rows = examples(2)

@@ -74,6 +74,8 @@ def test_entities_are_counted_over_all_texts() -> None:
     wanted, said = [[1, 2, 0], [1, 0, 1], [0, 0, 0], [0]], [[1, 2, 0], [1, 0, 0], [1, 0, 1], [0]]
     values = LabelReport(given("tokens", wanted, said, names)).values()
     assert [values[name] for name in ENTITIES] == pytest.approx([4 / 7, 2 / 4, 2 / 3])
+    again = given("tokens", wanted, said, names).statistics()(np.array([0, 1, 1]))
+    assert again["entity_f1"] == pytest.approx(6 / 8)  # a text that is drawn twice counts twice
     metrics = LabelReport(given("tokens", wanted, said, names)).metrics()
     assert metrics["entity_f1"].low <= 4 / 7 <= metrics["entity_f1"].high
     assert set(metrics) == set(metric_names(TaskHead("tokens", names)))

@@ -99,7 +99,7 @@ def test_thresholds_of_suites_know_the_direction() -> None:
 
 
 def test_every_task_is_measured_on_its_own_outputs_and_rows() -> None:
-    """The report's losses and accuracy from the scores alone: row 0 has both tasks, row 1 the class, row 2 the number."""
+    """The report's losses and accuracy from the scores alone: row 0 has both, row 1 the mood, row 2 the stars."""
     tasks = {
         "mood": {"kind": "classify", "labels": ["bad", "good"], "multi_label": False, "weight": 3.0},
         "stars": {"kind": "regress", "standardise": {"mean": 3.0, "deviation": 2.0}},

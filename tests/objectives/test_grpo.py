@@ -68,7 +68,7 @@ def test_measurements() -> None:
     objective = Grpo(kl=0.0)
     batch, counts = objective.collate(rows), objective.counts(rows)
     terms = objective.loss(Outputs(logprob=logprob, entropy=torch.full_like(logprob, 0.7)), batch)
-    found = {term.name: float(term.values.sum() / counts[term.name]) for term in terms}
+    found = {term.name: float(term.values.detach().sum() / counts[term.name]) for term in terms}
     away = logprob.detach() - flat(rows, "reference")
     assert found["entropy"] == pytest.approx(0.7)
     assert found["kl"] == pytest.approx(float(((-away).exp() - 1 + away).mean()), rel=1e-6)

@@ -163,6 +163,18 @@ def _before(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
+def test_the_task_is_that_of_the_first_stage_in_words(material: Material, preferences: str, tmp_path: Path) -> None:
+    values = recipe(material, steps=2).model_dump()
+    pairs = {"train": [{"path": preferences}]}
+    stages = [{"name": "reward", "objective": "reward", "data": pairs}, {"name": "sft", "start": "base"}]
+    staged = Recipe.model_validate(values | {"stages": stages})
+    reward, sft = align(staged, out=tmp_path / "run", switch_proofs_off=True).report.align
+    assert (reward["task"], reward["forgetting"]) == ({}, None)
+    assert sft["task"]["nll"]["change"] is not None
+    assert sft["forgetting"] is not None
+
+
 class StopIn:
     """A sink that presses Ctrl-C in update 2 of each of the later stages, once."""
 

@@ -117,6 +117,8 @@ def test_the_labels_are_shown_beside_the_tokens(run: Run, capsys: pytest.Capture
     labels = {one["labels"] for one in json.loads(capsys.readouterr().out)["sequences"]}
     assert {"colour: red", "colour: blue", "much: 150", "much: 200"} <= labels
     assert any(one.startswith("colour: ") and "; much: " in one for one in labels)
+    assert main(["data", "show", str(run.folder / "recipe.yaml"), "-n", "1"]) == 0
+    assert " tokens, 1 read; " in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -128,3 +130,25 @@ def test_an_adapter_on_a_decoder_keeps_all_heads(tmp_path: Path) -> None:
     assert run.artifact.name == "adapter"
     assert run.summary()["changes"]["task"]["loss"]["verdict"] == "better"
     assert evaluate(run)["metrics"] == run.summary()["after"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classify", "regress"])
+def test_one_task_alone_is_its_own_objective(tmp_path: Path, name: str) -> None:
+    """The same updates, bit by bit, and the same metrics, whichever of the two asks for them."""
+    base = make_bert(tmp_path / "bert")
+    label = {"classify": lambda at: COLOURS[at % 2], "regress": lambda at: at % 3}[name]
+    rows = [{"text": text(at), "label": label(at)} for at in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": [{"path": str(tmp_path / "rows.jsonl")}], "max_tokens": 64, "validation": 0.2, "workers": 1}
+    training = {"steps": 6, "batch_size": 8, "evaluate_every": 6, "early_stopping": None}
+    asked = {"alone": {"name": name}, "multi": {"name": "multi", "tasks": {"one": {"kind": name, "column": "label"}}}}
+    curves, marks = {}, {}
+    for key, objective in asked.items():
+        chosen = recipe(base, tmp_path, data=data, objective=objective, train=training)
+        run = train(chosen, out=tmp_path / key, switch_proofs_off=True)
+        events = map(json.loads, run.events.read_text().splitlines())
+        curves[key] = [event["loss"] for event in events if event["kind"] == "step"]
+        marks[key] = {metric.removeprefix("one/"): one for metric, one in run.summary()["after"].items()}
+    assert curves["alone"] == curves["multi"]
+    assert marks["alone"] == marks["multi"]

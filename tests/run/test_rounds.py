@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from running import LORA, Material, StopAt, go
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, AnswerRow
 from tunesmith.recipe import Recipe
+from tunesmith.recipe.load import dump
 from tunesmith.run import Run, iterate
 from tunesmith.run.judge import Marks
 from tunesmith.run.making import judged_answers
+from tunesmith.run.rounds import _again
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +88,16 @@ def test_where_nothing_is_wrong_there_is_no_round(first: Path, tmp_path: Path) -
     assert "nothing" in found["stopped"]
 
 
+def test_a_round_has_as_many_epochs_as_were_asked_for_or_as_many_steps(first: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(first, copy)
+    assert _again(Run(copy), []).train.steps == 4
+    asked = Recipe.load(copy / "asked.yaml")
+    train = asked.train.model_copy(update={"steps": None, "epochs": 2.0})
+    (copy / "asked.yaml").write_text(dump(asked.model_copy(update={"train": train})))
+    assert _again(Run(copy), []).train.steps is None
+
+
 def test_what_cannot_be_is_told(first: Path, tmp_path: Path) -> None:
     for options, code in (({"rounds": 0}, "bad-rounds"), ({"replay": 1.0}, "bad-rounds")):
         with pytest.raises(UserError) as told:
@@ -108,8 +121,6 @@ def test_the_answers_of_an_exam_find_their_rows(first: Path) -> None:
 
 
 def test_answers_of_other_data_are_told(first: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(first, copy)
     changed = Marks.from_dict(marks(first))

@@ -124,6 +124,7 @@ def test_a_staged_run_is_used_like_any_other(material: Material, tmp_path: Path)
 def deep(monkeypatch: pytest.MonkeyPatch) -> None:
     """The base says that it has twelve blocks, enough for the default phases."""
     monkeypatch.setattr(programme, "depth", lambda _: 12)
+    monkeypatch.setattr(programme, "check_model", lambda _: None)
 
 
 def test_more_blocks_than_there_are_is_refused_before_the_first_stage(material: Material, tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_staged_run_that_was_refused_can_be_started_again(material: Material, 
     assert run.report.finished
     assert [stage.name for stage in sorted((tmp_path / "run" / "stages").iterdir())] == ["1-other", "2-b"]
     with pytest.raises(UserError) as caught:
-        go(refused, tmp_path / "run")
+        go(staged(material, {"name": "a", "method": FIRST}, {"name": "b"}, steps=2), tmp_path / "run")
     assert caught.value.code == "run-exists"
 
 

@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tunesmith import __version__
+from tunesmith.engine.sinks.jsonl import read
 from tunesmith.files import write_json, write_text
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import dump
@@ -108,10 +110,22 @@ def _run(cell: Cell, folder: Path) -> Done:
         report = json.loads((scratch / "run" / "report.json").read_text(encoding="utf-8"))
         after = json.loads((scratch / "run" / "eval" / "after.json").read_text(encoding="utf-8"))
         report["artifact_bytes"] = _size(scratch / "run")
+        report |= _speed(scratch / "run")
         report.pop("run", None)
         write_json(folder / f"{cell.key}.json", {"title": cell.title, "report": report, "after": after})
         shutil.rmtree(scratch / "run", ignore_errors=True)
     return Done(cell, report, after)
+
+
+def _speed(run: Path) -> dict[str, float]:
+    """FLOPs a token, and tokens a second of the median update: other work on the machine slows some of them.
+
+    Nothing where the run has stages, each of which has its own.
+    """
+    events = read(run / "events.jsonl")
+    speeds = [event["tokens"] / event["seconds"] for event in events if event["kind"] == "step"]
+    counts = [event["flops_per_token"] for event in events if event["kind"] == "start"]
+    return {"flops_per_token": counts[0], "tokens_per_second": median(speeds)} if speeds else {}
 
 
 def _size(run: Path) -> int:

@@ -1,41 +1,35 @@
 """Every tuning method on one task: rates searched with the same budget, several seeds, one table.
 
-For each candidate three rates around its usual one are tried on a share of the updates, judged by the recipe's own
-validation rows; the best is trained in full from every seed and judged on the test rows. Scores are paired by row with
-those of full fine-tuning, each row's outcome averaged over the seeds, so an interval speaks of new rows.
+For each candidate a rate is searched on the recipe's own validation rows (``search``); it is trained in full from every
+seed and judged on the test rows. Scores are paired by row with those of full fine-tuning, each row's outcome averaged
+over the seeds, so an interval speaks of new rows.
+
+Speed is told twice: beside full fine-tuning, and as a share of what the floating-point operations of the two (counted
+by ``models.flops``) let expect: ``(tokens/s · FLOPs a token) / (the same of full)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from tunesmith.bench import search
+from tunesmith.bench.candidates import Candidate
 from tunesmith.bench.cells import Cell, Done, Say, run_cells
 from tunesmith.bench.outcomes import outcomes, score_name
 from tunesmith.errors import UserError
 from tunesmith.metrics.intervals import mean_interval, paired_difference
-from tunesmith.recipe import Part, Recipe
+from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
 
-FACTORS = (1.0, 0.2, 5.0)
-"""Rates tried, as multiples of a method's usual one."""
 BASELINE = "full"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A method under the name it has in the table, and the rate its search is centred on."""
-
-    name: str
-    method: Part
-    rate: float
-    changes: Mapping[str, Any]
-    """Further options of ``model`` (``quantize``)."""
+SEARCH_SEED = 1000
+"""Added to the recipe's seed where a rate is chosen by whole runs."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,8 @@ class Plan:
 
     seeds: int = 3
     search_share: float = 0.25
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates by candidate that are known already, and not searched."""
     test: tuple[str, ...] = ()
     """Files of rows for the final score; empty: the recipe's validation rows, on which the rate was chosen too."""
 
@@ -61,10 +57,20 @@ def compare_methods(
 
     Raises ``UserError`` where the baseline ``full`` fails, because everything is told relative to it.
     """
-    rates = _searched(recipe, candidates, plan, folder, jobs=jobs, say=say)
+
+    def try_out(candidate: Candidate, rate: float, whole: bool) -> Recipe:
+        return _tried(recipe, candidate, rate, share=1.0 if whole else plan.search_share)
+
+    _check_rates(plan, candidates)
+    unknown = [candidate for candidate in candidates if candidate.name not in plan.rates]
+    found = search.rates(unknown, try_out, folder, jobs=jobs, say=say)
+    rates = {**plan.rates, **{candidate.name: rate for candidate, rate in zip(unknown, found, strict=True)}}
     finals = [
-        (candidate, Cell(f"{candidate.name}, seed {seed}", _final(recipe, candidate, rate, seed, plan)))
-        for candidate, rate in rates
+        (
+            candidate,
+            Cell(f"{candidate.name}, seed {seed}", _final(recipe, candidate, rates[candidate.name], seed, plan)),
+        )
+        for candidate in candidates
         for seed in range(plan.seeds)
     ]
     done = run_cells([cell for _, cell in finals], folder, jobs=jobs, say=say)
@@ -78,25 +84,15 @@ def compare_methods(
             got=(by_name.get(BASELINE) or done)[0].why,
             code="no-baseline",
         )
-    rows = [_row(candidate, rate, by_name[candidate.name], whole) for candidate, rate in rates]
+    rows = [_row(candidate, rates[candidate.name], by_name[candidate.name], whole) for candidate in candidates]
     return {"score": score_name(whole[0]), "seeds": plan.seeds, "rows": rows}
 
 
-def _searched(
-    recipe: Recipe, candidates: Sequence[Candidate], plan: Plan, folder: Path, *, jobs: int, say: Say
-) -> list[tuple[Candidate, float]]:
-    tries = [(candidate, candidate.rate * factor) for candidate in candidates for factor in FACTORS]
-    cells = [
-        Cell(f"{candidate.name}, rate {rate:.1e}", _search(recipe, candidate, rate, plan)) for candidate, rate in tries
-    ]
-    done = run_cells(cells, folder, jobs=jobs, say=say)
-    best: dict[str, tuple[float, float]] = {}
-    for (candidate, rate), one in zip(tries, done, strict=True):
-        found = None if one.error else one.report.get("validation_loss")
-        loss = float("inf") if found is None else float(found)
-        if candidate.name not in best or loss < best[candidate.name][0]:
-            best[candidate.name] = (loss, rate)
-    return [(candidate, best[candidate.name][1]) for candidate in candidates]
+def _check_rates(plan: Plan, candidates: Sequence[Candidate]) -> None:
+    names = [candidate.name for candidate in candidates]
+    for name in plan.rates:
+        if name not in names:
+            raise UserError("a known rate is of no method compared here", got=name, allowed=names, code="bad-rate")
 
 
 def _changed(recipe: Recipe, candidate: Candidate, rate: float, seed: int, **train: Any) -> dict[str, Any]:
@@ -109,11 +105,12 @@ def _changed(recipe: Recipe, candidate: Candidate, rate: float, seed: int, **tra
     return values
 
 
-def _search(recipe: Recipe, candidate: Candidate, rate: float, plan: Plan) -> Recipe:
-    length: dict[str, Any] = {"epochs": recipe.train.epochs * plan.search_share}
+def _tried(recipe: Recipe, candidate: Candidate, rate: float, *, share: float) -> Recipe:
+    length: dict[str, Any] = {"epochs": recipe.train.epochs * share}
     if recipe.train.steps is not None:
-        length = {"steps": max(1, round(recipe.train.steps * plan.search_share))}
-    values = _changed(recipe, candidate, rate, recipe.seed, evaluate_every=10**9, save_every=10**9, **length)
+        length = {"steps": max(1, round(recipe.train.steps * share))}
+    seed = recipe.seed + SEARCH_SEED if share == 1.0 else recipe.seed
+    values = _changed(recipe, candidate, rate, seed, evaluate_every=10**9, save_every=10**9, **length)
     values["evaluate"] |= {"prompts": 0, "before": False, "suites": []}
     values["retention"] = "none"
     return validated(Recipe, values)
@@ -143,12 +140,20 @@ def _row(candidate: Candidate, rate: float, done: Sequence[Done], whole: Sequenc
         "by_seed": [float(np.mean(outcomes(one))) for one in good],
         "forgetting": _median(good, lambda report: (report.get("forgetting") or {}).get("value")),
         "speed": _ratio(good, whole, "tokens_per_second"),
+        "of_formula": _of_formula(good, whole),
         "memory": _ratio(good, whole, "peak_memory_bytes"),
         "artifact_bytes": first["artifact_bytes"],
     }
     if scores.shape == baseline.shape:
         row["against_full"] = paired_difference(baseline, scores).as_dict()
     return row
+
+
+def _of_formula(done: Sequence[Done], whole: Sequence[Done]) -> float | None:
+    """Useful FLOPs a second, of those of ``whole``; None where a run counted none."""
+    if not all("flops_per_token" in one.report for one in (*done, *whole)):
+        return None
+    return _ratio(done, whole, "tokens_per_second") * _ratio(done, whole, "flops_per_token")
 
 
 def _averaged(done: Sequence[Done]) -> Any:

@@ -42,7 +42,10 @@ def bench() -> None:
     type=click.FloatRange(0.0, 1.0, min_open=True),
     default=0.25,
     show_default=True,
-    help="Share of the updates that each tried rate is given.",
+    help="Share of the updates that a rate is given in the first tries.",
+)
+@click.option(
+    "--rate", "rates", multiple=True, help="NAME=RATE of a method whose learning rate is known, not searched."
 )
 @click.option(
     "--test", multiple=True, type=click.Path(exists=True), help="Rows for the final score (may be given several times)."
@@ -57,17 +60,18 @@ def bench() -> None:
 def methods(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> int:
     """Train every method on RECIPE at equal budget: score, forgetting, speed and memory beside full fine-tuning.
 
-    Three rates around each method's usual one are tried on the recipe's validation rows; the best is trained in full
-    from every seed.
+    Rates around each method's usual one are tried on the recipe's validation rows, shortly and the best two in full;
+    the better is then trained from every seed.
     """
     loaded = load_recipe(recipe, list(overrides))
-    from tunesmith.bench.candidates import chosen
+    from tunesmith.bench.candidates import chosen, known_rates
     from tunesmith.bench.methods import Plan, compare_methods
     from tunesmith.files import write_json
 
     names = [name.strip() for name in options["methods"].split(",") if name.strip()]
     tests = tuple(str(Path(path).resolve()) for path in options["test"])
-    plan = Plan(seeds=options["seeds"], search_share=options["search"], test=tests)
+    rates = known_rates(options["rates"])
+    plan = Plan(seeds=options["seeds"], search_share=options["search"], rates=rates, test=tests)
     try:
         result = compare_methods(loaded, chosen(names), plan, out / "cells", jobs=options["jobs"], say=say)
     except KeyboardInterrupt:
@@ -78,14 +82,26 @@ def methods(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool, *
         emit(result)
         return 0
     stdout().print(grid(COLUMNS, [_line(row) for row in result["rows"]]))
-    say(f"{result['score']} over {result['seeds']} seeds, 95% interval over test rows; speed, memory: full = 1.")
+    say(f"{result['score']} over {result['seeds']} seeds, 95% interval over test rows; speed, memory: full = 1;")
+    say("of formula: the speed as a share of what the operations a token of the two let expect.")
     for row in result["rows"]:
         for error in row["failed"]:
             say(f"{row['method']} failed: {error}")
     return 0
 
 
-COLUMNS = ("method", "rate", "trained", "score", "against full", "forgetting", "speed", "memory", "shipped")
+COLUMNS = (
+    "method",
+    "rate",
+    "trained",
+    "score",
+    "against full",
+    "forgetting",
+    "speed",
+    "of formula",
+    "memory",
+    "shipped",
+)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
@@ -101,6 +117,7 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         "-" if against is None or row["method"] == "full" else _interval(against, sign="+"),
         "-" if kept is None else f"{kept:+.2f}",
         f"{row['speed']:.2f}",
+        "-" if row["of_formula"] is None else f"{row['of_formula']:.2f}",
         f"{row['memory']:.2f}",
         f"{row['artifact_bytes'] / 1e6:.2f} MB",
     )

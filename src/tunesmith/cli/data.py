@@ -6,17 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunesmith.cli.curate import COMMANDS as CURATING
 from tunesmith.cli.early import load_recipe
 from tunesmith.cli.output import emit, json_option, overrides_argument, recipe_argument, say, stdout
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
     from tunesmith.data.prepare import Prepared
+    from tunesmith.data.show import Said
 
 
 @click.group()
 def data() -> None:
     """Look at what would be trained on, and at what is lost on the way."""
+
+
+for _command in CURATING:
+    data.add_command(_command)
 
 
 @data.command()
@@ -34,15 +40,17 @@ def show(recipe: str, overrides: tuple[str, ...], count: int, as_json: bool) -> 
         prepared.accepted()
     _warn(prepared)
     from tunesmith.data.show import plain_lines, show_lines
+    from tunesmith.run.rows import said
 
+    words = said(prepared)
     if as_json:
-        emit({"sequences": [_sequence(prepared, index) for index in range(min(count, len(prepared.train)))]})
+        emit({"sequences": [_sequence(prepared, index, words) for index in range(min(count, len(prepared.train)))]})
         return
     console = stdout()
     if not console.is_terminal or console.no_color:
-        click.echo("\n".join(plain_lines(prepared, count)))
+        click.echo("\n".join(plain_lines(prepared, count, words)))
         return
-    for line in show_lines(prepared, count):
+    for line in show_lines(prepared, count, words):
         console.print(line)
 
 
@@ -81,7 +89,7 @@ def _refusal(prepared: Prepared) -> str | None:
     return None if found is None else UserError(found.what, got=found.got, allowed=found.allowed).sentence()
 
 
-def _sequence(prepared: Prepared, index: int) -> dict[str, Any]:
+def _sequence(prepared: Prepared, index: int, words: Said) -> dict[str, Any]:
     from tunesmith.data.show import runs
 
     example = prepared.train[index]
@@ -90,10 +98,12 @@ def _sequence(prepared: Prepared, index: int) -> dict[str, Any]:
         {"text": text, "trained": trained, "special": special}
         for text, trained, special in runs(example, prepared.encoder.tokens)
     ]
+    labels = {"labels": words(example)} if example.labels is not None else {}
     return {
         "row": example.row,
         "source": source.path,
         "tokens": len(example),
         "trained_tokens": int(example.trained.sum()),
+        **labels,
         "parts": parts,
     }

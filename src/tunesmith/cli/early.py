@@ -16,5 +16,5 @@ def load_recipe(recipe: str, overrides: Sequence[str]) -> Recipe:
     loaded = Recipe.load(recipe, list(overrides))
     from tunesmith.data.look import check_sources
 
-    check_sources(loaded.data)
+    check_sources(loaded.data, forgiving=bool(loaded.curate))
     return loaded

@@ -18,17 +18,18 @@ SHIPPED = ("embedded",)
 @click.command("eval")
 @click.argument("run_or_model", metavar="RUN_OR_MODEL")
 @click.option("--suite", help="A suite file, or `embedded` for the shipped one; by default a run's held-out rows.")
+@click.option("--tag", "tags", multiple=True, help="Only tasks and checks with this tag; may be given several times.")
 @json_option
-def evaluate(run_or_model: str, suite: str | None, as_json: bool) -> int:
+def evaluate(run_or_model: str, suite: str | None, tags: tuple[str, ...], as_json: bool) -> int:
     """Evaluate RUN_OR_MODEL (a run folder, a model folder, `embedded` or a hub id) on a suite, or on a run's own rows.
 
-    Exit code 1 if a task misses the threshold that the suite sets for it.
+    Exit code 1 if a task misses a threshold of the suite, or an answer fails a check.
     """
     if suite is not None:
         _known(suite)
     from tunesmith import run
 
-    result = run.evaluate(run_or_model, suite=suite)
+    result = run.evaluate(run_or_model, suite=suite, tags=tags)
     failed = result.get("failed", [])
     if as_json:
         emit(result)
@@ -38,8 +39,14 @@ def evaluate(run_or_model: str, suite: str | None, as_json: bool) -> int:
         for name, metric in result["metrics"].items()
     ]
     stdout().print(grid(("metric", "value", "95% interval", "n"), rows))
-    if failed:
-        say(f"Below their threshold: {', '.join(failed)}.")
+    for note in result.get("notes", ()):
+        say(f"note: {note}")
+    for check in result.get("checks", ()):
+        if not check["passed"]:
+            say(f"failed: {check['name']}: {check['why']}; got '{check['answer'][:200]}'")
+    missed = [name for name in failed if name in result["metrics"]]
+    if missed:
+        say(f"Thresholds missed: {', '.join(missed)}.")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""``tunesmith methods``, ``objectives`` and ``formats``: what the tables hold, told by the parts themselves."""
+"""``tunesmith methods``, ``objectives``, ``addons``, ``rewards``, ``metrics``, ``formats``: what the tables hold."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from tunesmith.cli.output import emit, grid, json_option, pairs, say, stdout
 TABLES = {
     "method": "tunesmith.methods:TABLE",
     "objective": "tunesmith.objectives:TABLE",
+    "addon": "tunesmith.addons:TABLE",
+    "reward": "tunesmith.rewards:TABLE",
+    "metric": "tunesmith.metrics:TABLE",
+    "curate-step": "tunesmith.data.curate:TABLE",
     "format": "tunesmith.data.formats:FORMATS",
 }
+
+COMMANDS = {"curate-step": "data steps"}
+"""Kinds whose command is not their plural."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,14 @@ def _show(kind: str, name: str | None, as_json: bool) -> None:
         emit([{key: value for key, value in asdict(part).items() if key != "text"} for part in found])
     elif name is None:
         stdout().print(grid((kind, "what it is", "paper"), [(part.name, part.summary, part.paper) for part in found]))
-        say(f"`tunesmith {kind}s NAME` shows the options of one.")
+        say(f"`tunesmith {COMMANDS.get(kind, f'{kind}s')} NAME` shows the options of one.")
     else:
         _show_one(found[0])
+
+
+def show_steps(name: str | None, as_json: bool) -> None:
+    """The steps of curation, or the options of one."""
+    _show("curate-step", name, as_json)
 
 
 def _known(kind: str, name: str) -> None:
@@ -155,6 +167,30 @@ def _size(count: int) -> str:
 def objectives(name: str | None, as_json: bool) -> None:
     """List what can be minimised, or show the options of one."""
     _show("objective", name, as_json)
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def addons(name: str | None, as_json: bool) -> None:
+    """List what can stand beside an objective, or show the options of one."""
+    _show("addon", name, as_json)
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def rewards(name: str | None, as_json: bool) -> None:
+    """List what answers can be rewarded for, or show the options of one."""
+    _show("reward", name, as_json)
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def metrics(name: str | None, as_json: bool) -> None:
+    """List what suites can measure answers by, or show the options of one."""
+    _show("metric", name, as_json)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""``tunesmith predict``: labels, numbers or answers for texts, from a trained task head."""
+"""``tunesmith predict``: labels, numbers, answers or vectors for texts, from a trained model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import click
 from tunesmith.cli.output import emit, grid, json_option, shown, stdout
 from tunesmith.errors import UserError
 
+SHOWN = 4
+"""Numbers of a vector that fit on a line; ``--json`` has them all."""
+
 
 @click.command()
 @click.argument("run_folder", metavar="RUN")
@@ -18,7 +21,7 @@ from tunesmith.errors import UserError
 @click.option("--file", "file", help="A file of texts: lines of a txt file, or rows with the columns text and pair.")
 @json_option
 def predict(run_folder: str, texts: tuple[str, ...], pair: str | None, file: str | None, as_json: bool) -> None:
-    """Say what the model of RUN, trained by classify, regress, tokens or span, makes of each TEXT."""
+    """Say what the model of RUN, trained by classify, regress, multi, tokens, span or embed, makes of each TEXT."""
     from tunesmith.run.predict import Asked, asked_of, texts_of
     from tunesmith.run.predict import predict as ask
 
@@ -37,6 +40,10 @@ def predict(run_folder: str, texts: tuple[str, ...], pair: str | None, file: str
 
 def _words(result: Mapping[str, Any]) -> tuple[str, str]:
     """What is said, and how sure that is."""
+    if "tasks" in result:
+        each = {name: _words(own) for name, own in result["tasks"].items()}
+        told = (f"{name}: {said}" + (f" ({sure})" if sure else "") for name, (said, sure) in each.items())
+        return "; ".join(told), ""
     if "label" in result:
         return str(result["label"]), f"{result['probability']:.0%}"
     if "labels" in result:
@@ -44,6 +51,9 @@ def _words(result: Mapping[str, Any]) -> tuple[str, str]:
         return ", ".join(result["labels"]) or "(none)", ", ".join(f"{sure[name]:.0%}" for name in result["labels"])
     if "value" in result:
         return shown(result["value"]), ""
+    if "vector" in result:
+        first = ", ".join(f"{number:.3f}" for number in result["vector"][:SHOWN])
+        return f"[{first}, …]", f"{len(result['vector'])} numbers"
     if "words" in result:
         return " ".join(f"{one['word']}/{one['label']}" for one in result["words"]), ""
     return result["answer"] or "(no answer)", shown(result["score"])

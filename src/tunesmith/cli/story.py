@@ -43,9 +43,9 @@ def tell_changes(changes: Mapping[str, Mapping[str, Any]], console: Console) -> 
 def tell_sources(sources: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print ``{source: {metric: estimate}}``, a line a source; nothing where there is nothing."""
     if sources:
-        metrics = tuple(next(iter(sources.values())))
+        metrics = tuple(dict.fromkeys(metric for found in sources.values() for metric in found))
         console.print("\n[bold]Held-out rows by source[/]")
-        rows = [(name, *(interval(found[metric]) for metric in metrics)) for name, found in sources.items()]
+        rows = [(name, *(interval(found.get(metric)) for metric in metrics)) for name, found in sources.items()]
         console.print(grid(("source", *metrics), rows))
 
 

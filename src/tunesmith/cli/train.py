@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tunesmith.cli.early import load_recipe
+from tunesmith.cli.gate import tell_gate
 from tunesmith.cli.output import INTERRUPTED, emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
 from tunesmith.errors import Interrupted
 
@@ -40,7 +41,8 @@ def train(
 ) -> int:
     """Train from RECIPE, with options changed as in `train.epochs=2 method.rank=8`.
 
-    Ctrl-C saves and stops; the same command with --resume goes on from there, exactly.
+    Ctrl-C saves and stops; the same command with --resume goes on from there, exactly. Exit code 1 if the result misses
+    a threshold of the recipe's gate or of its suites, such as regression.yaml beside the recipe.
     """
     loaded = load_recipe(recipe, overrides)
     from tunesmith import run  # after the recipe: its mistakes are told before torch is loaded
@@ -62,10 +64,11 @@ def train(
     _show(summary, as_json=as_json)
     for warning in summary.get("warnings", ()):
         say(f"\nwarning: {warning}")
+    shipped = tell_gate(summary.get("gate"), words_only=as_json)
     if summary.get("finished", True):
         ask = f"predict {summary['run']} TEXT" if summary.get("task_head") else f"chat {summary['run']}"
         say(f"\nNext: tunesmith {ask}   or   tunesmith merge {summary['run']} --out DIR")
-        return 0
+        return 0 if shipped else 1
     say(f"\nStopped and saved. Go on with: {_command([*again, '--out', summary['run'], '--resume'])}")
     return INTERRUPTED
 

@@ -106,7 +106,7 @@ class Ledger:
 
     @property
     def lost_share(self) -> float:
-        """Dropped rows over all rows; those that the recipe asks to drop, or holds back for validation, are not lost."""
+        """Dropped rows over all rows; what curation dropped or validation holds back is meant, and not lost."""
         meant = sum(one.status == "dropped" and one.reason.startswith((LEAK, CURATED)) for one in self.entries)
         return (self.total("dropped") - meant) / max(self.rows, 1)
 

@@ -23,12 +23,15 @@ def sources_of(config: DataConfig) -> list[SourceConfig]:
     return [*config.train, *(config.validation if isinstance(config.validation, list) else [])]
 
 
-def check_sources(config: DataConfig) -> None:
-    """A ``UserError`` where a local source cannot be opened or its first rows are in no known format."""
+def check_sources(config: DataConfig, *, forgiving: bool = False) -> None:
+    """A ``UserError`` where a local source cannot be opened or its first rows are in no known format.
+
+    ``forgiving`` passes over lines that are no JSON, which curation drops.
+    """
     for one in sources_of(config):
         if is_local(one.path):
             # by lines, because the first document of a txt file may be all of it
-            source = open_source(one.path, split=one.split, unit="lines")
+            source = open_source(one.path, split=one.split, unit="lines", forgiving=forgiving)
             if not _large_json(Path(one.path).expanduser()):
                 recognised(one, source)
 

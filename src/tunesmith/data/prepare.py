@@ -145,7 +145,7 @@ def _job(
     for number, (one, source) in enumerate(zip(both, opened, strict=True)):
         found = recognised(one, source)
         held_out = number >= len(config.train)
-        counts.append(SourceCount(source.path, found.format.name, found.reason, validation=held_out))
+        counts.append(SourceCount(source.path, found.format.name, source.why or found.reason, validation=held_out))
     job = Job(
         encode=encode,
         encoder=encoder,

@@ -57,6 +57,8 @@ class Source:
     rows: Callable[[], Iterator[Row]]
     fingerprint: Callable[[], bytes]
     """Digest of the content that ``rows`` is made of."""
+    why: str = ""
+    """Why its rows were read in the format they are in, where that is known before they are looked at."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def open_source(path: str, *, split: str | None = None, unit: str = "text", forg
     """
     location = Path(path).expanduser()
     if location.suffix == CURATED_FILE and location.is_file():
-        return Source(curated_from(location), lambda: _read_curated(location), lambda: _digest([location]))
+        first = _curated_from(location)
+        return Source(first["path"], lambda: _read_curated(location), lambda: _digest([location]), first["why"])
     if location.exists():
         files = _files(location)
         reading = _Reading(unit, split, forgiving)
@@ -231,10 +234,11 @@ def _object(value: Any) -> dict[str, Any] | Broken:
     return value if isinstance(value, dict | Broken) else Broken(f"the row is {type(value).__name__}, not an object")
 
 
-def curated_from(file: Path) -> str:
-    """The path that the rows of a curated file came from."""
+def _curated_from(file: Path) -> dict[str, str]:
+    """The path that the rows of a curated file came from, and why they were read in their format."""
     with file.open(encoding="utf-8") as lines:
-        return str(json.loads(next(lines))["path"])
+        found: dict[str, str] = json.loads(next(lines))
+    return found
 
 
 def _read_curated(file: Path) -> Iterator[Row]:

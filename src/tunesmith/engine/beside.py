@@ -2,9 +2,9 @@
 that compare with it (Rafailov et al. 2023, eq. 7).
 
 Of its log-probabilities nothing is computed twice: they are kept by content, 4 bytes a target, so from the second epoch
-on (and in the next run on the same base and rows) the reference costs a lookup. Where the model as it was is still there
-(an adapter switched off, a copy) it is asked when it is first needed; where it is not (the base itself is trained)
-everything must be asked before the first update (``ask``).
+on (and in the next run on the same base and rows) the reference costs a lookup. Where the model as it was is still
+there (an adapter switched off, a copy) it is asked when it is first needed; where it is not (the base itself is
+trained) everything must be asked before the first update (``ask``).
 
 Shape legend: ``N`` targets of a batch, ``n`` targets of one example.
 """
@@ -93,6 +93,7 @@ class Reference:
         keys = [digest(example) for example in examples]
         known = [self.store.get(key) for key in keys]
         if all(one is not None for one in known):
+            self.store.flush()  # questions come again: an epoch, or an evaluation, is over
             found = np.concatenate([one for one in known if one is not None])
             return Outputs(logprob=torch.from_numpy(found).to(batch.readout.rows.device))
         if self.original is None:

@@ -21,6 +21,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zst")
 """What makes a source a file rather than a hub id, even where the file is missing."""
+REGRESSION = "regression.yaml"
+"""A suite that is run after every training with a recipe of its folder."""
 TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
 
 
@@ -41,7 +43,7 @@ def load_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             hint="`tunesmith init DATA` writes a recipe for a data file.",
             code="not-a-recipe",
         )
-    values = rebased(values, path.parent.resolve())
+    values = _with_regression(rebased(values, path.parent.resolve()), path.parent.resolve() / REGRESSION)
     return rebased(apply_overrides(values, overrides, _default_parts()), Path.cwd())
 
 
@@ -84,7 +86,16 @@ def rebased(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     stages = values.get("stages")
     if isinstance(stages, list):
         result["stages"] = [rebased(stage, folder) if isinstance(stage, dict) else stage for stage in stages]
-    return _with(result, retention=_paths(retention, folder))
+    return _with(result, retention=_paths(retention, folder), curate=_steps(values.get("curate"), folder))
+
+
+def _with_regression(values: dict[str, Any], suite: Path) -> dict[str, Any]:
+    """``values`` with ``suite`` among what is evaluated, where there is one."""
+    evaluate = values.get("evaluate") or {}
+    named = evaluate.get("suites") or [] if isinstance(evaluate, dict) else None
+    if not suite.is_file() or not isinstance(named, list) or str(suite) in named:
+        return values
+    return {**values, "evaluate": {**evaluate, "suites": [*named, str(suite)]}}
 
 
 def _text(path: Path) -> str:
@@ -123,6 +134,22 @@ def _sources(value: Any, folder: Path) -> Any:
         if not isinstance(source, dict):
             return item
         return _with(source, path=_path(source.get("path"), folder, DATA_SUFFIXES))
+
+    return [moved(item) for item in value] if isinstance(value, list) else value
+
+
+def _steps(value: Any, folder: Path) -> Any:
+    """Steps of curation, the files that they name made absolute."""
+
+    def moved(item: Any) -> Any:
+        if not isinstance(item, dict):
+            return item
+        words = item.get("words")
+        return _with(
+            item,
+            against=_paths(item.get("against"), folder),
+            words=str(folder / Path(words).expanduser()) if isinstance(words, str) else words,
+        )
 
     return [moved(item) for item in value] if isinstance(value, list) else value
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunesmith.recipe.base import Config, PartConfig
+from tunesmith.recipe.thresholds import sure, thresholds
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -262,12 +263,14 @@ class Recipe(Config):
     """Whether the proofs run at the start of training."""
     track: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
     """Experiment trackers that also hear the run's events (the `track` extra)."""
-    gate: Annotated[dict[str, float], Field(max_length=0)] = {}
-    """Thresholds for shipping. Reserved: must be empty in this version."""
+    gate: dict[str, bool | float | str] = {}
+    """What must hold to ship: `{task.f1: 0.6, forgetting: 0.3, suite.support.capitals: 0.8}`. A number is the least
+    value, or the most where lower is better; `"<= 0.3"` says it outright. `sure: true` asks it of the interval."""
     addons: list[Part] = []
     """Additions to the objective (`tunesmith addons`): `[{name: ewc, weight: 0.1}, {name: replay, share: 0.1}]`."""
-    curate: Annotated[list[Part], Field(max_length=0)] = []
-    """Steps that clean the rows. Reserved: must be empty in this version."""
+    curate: list[Part] = []
+    """Steps that clean the training rows (`tunesmith data steps`), in order: `[unicode, {name: near-dedup, threshold:
+    0.8}]`. They run once; the ledger says of every row what became of it."""
     stages: list[StageConfig] = []
     """Stages that each override parts of the recipe and start where the one before ended."""
 
@@ -277,6 +280,13 @@ class Recipe(Config):
         if not name.strip() or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
             raise ValueError("it must name one folder: not empty, no '/' or '\\', no dot in front")
         return name
+
+    @field_validator("gate")
+    @classmethod
+    def _has_thresholds(cls, gate: dict[str, bool | float | str]) -> dict[str, bool | float | str]:
+        thresholds(gate)
+        sure(gate)
+        return gate
 
     @model_validator(mode="before")
     @classmethod
@@ -296,8 +306,9 @@ def _with_parts(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     found = {key: _as_part(value) if key in ("method", "objective") else value for key, value in values.items()}
-    if isinstance(found.get("addons"), list):
-        found["addons"] = [_as_part(value) for value in found["addons"]]
+    for key in ("addons", "curate"):
+        if isinstance(found.get(key), list):
+            found[key] = [_as_part(value) for value in found[key]]
     return found
 
 

@@ -56,7 +56,7 @@ class Answered:
     prompts: int
     rounds: int
     identical: float
-    """Share of all prompts answered whose answers had one reward."""
+    """Share of all prompts answered whose answers had one reward; not a number where each has but one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def _answered(tools: Tools, take: Next, prompts: int) -> Answered:
     alike = sum(not _differ(own) for _, own in (*kept, *spare))
     chosen = kept or spare[:prompts]
     groups, parts = [group for group, _ in chosen], [own for _, own in chosen]
-    return Answered(groups, _joined(parts), asked, rounds, alike / asked)
+    identical = alike / asked if tools.objective.answers_each > 1 else float("nan")
+    return Answered(groups, _joined(parts), asked, rounds, identical)
 
 
 def _differ(scores: Scores) -> bool:

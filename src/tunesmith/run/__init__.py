@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunesmith.run.stages import train
     from tunesmith.run.suites import evaluate
     from tunesmith.run.use import attach, chat, compare, load, merge
+    from tunesmith.run.verdict import gate
 
 _HOMES = {
     "Run": "folder",
@@ -34,6 +35,7 @@ _HOMES = {
     "demo": "journey",
     "embed": "embedding",
     "evaluate": "suites",
+    "gate": "verdict",
     "iterate": "rounds",
     "load": "use",
     "make": "making",
@@ -53,6 +55,7 @@ __all__ = [
     "demo",
     "embed",
     "evaluate",
+    "gate",
     "iterate",
     "load",
     "make",

@@ -5,7 +5,7 @@
     grpo   sft -> grpo, raising rewards that are named (with pairs: a reward model's score as well)
 
 Each stage is a whole run with its own proofs and exam. What only the stages together tell is measured afterwards: how
-well the task of the first stage is still done after each of the others, on the same held-out rows.
+well the task of the first stage in words is still done after each of the others, on the same held-out rows.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def planned(
             hint="Give one or the other.",
             code="cannot-combine",
         )
-    if build(OBJECTIVES, recipe.objective).judged != "tokens":
+    if _judged(recipe) != "tokens":
         raise UserError(
             "the first stage teaches the task in words",
             got=f"objective {recipe.objective.name}",
@@ -154,8 +154,9 @@ def table(run: Run, *, emit: Sink) -> list[dict[str, Any]]:
     """What each stage of a finished run did; kept in its folder.
 
     A stage is ``{stage, objective, start, own, task, kl, forgetting, proofs, seconds}``: ``own`` are its measurements
-    on its own held-out rows, ``task`` those on the first stage's rows, with the change since that stage (of the first:
-    since the base), ``kl`` the divergence (nats an answer) at its last rollout, ``forgetting`` since the base.
+    on its own held-out rows, ``task`` those on the rows of the first stage in words, with the change since that stage
+    (its own: since the base), ``kl`` the divergence at its last rollout in nats an answer, and ``forgetting`` since the
+    base.
     """
     kept = run.read(FILE)
     if kept:
@@ -164,6 +165,7 @@ def table(run: Run, *, emit: Sink) -> list[dict[str, Any]]:
     recipes = stage_recipes(run.recipe)
     names = [stage.name for stage in recipes]
     stages = [Run(run.stage_folder(number, name)) for number, name in enumerate(names)]
+    taught = next((one for one, recipe in zip(stages, recipes, strict=True) if _judged(recipe) == "tokens"), None)
     lines = []
     for number, (stage, recipe) in enumerate(zip(stages, recipes, strict=True)):
         origin = origin_of(run.recipe, number, names)
@@ -173,9 +175,9 @@ def table(run: Run, *, emit: Sink) -> list[dict[str, Any]]:
                 "objective": recipe.objective.name,
                 "start": "base" if origin is None else names[origin],
                 "own": _own(recipe, stage.summary()["changes"].get("task", {})),
-                "task": _task(stages[0], stage, emit=emit),
+                "task": {} if taught is None else _task(taught, stage, emit=emit),
                 "kl": _divergence(stage),
-                "forgetting": _forgotten(stages[0], stage),
+                "forgetting": None if taught is None else _forgotten(taught, stage),
                 "proofs": sum(proof["passed"] is True for proof in stage.summary()["proofs"]),
                 "seconds": stage.summary()["seconds"],
             }
@@ -185,19 +187,23 @@ def table(run: Run, *, emit: Sink) -> list[dict[str, Any]]:
 
 
 def _own(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
-    begins = OWN.get(build(OBJECTIVES, recipe.objective).judged, ())
+    begins = OWN.get(_judged(recipe), ())
     return {name: one for name, one in changes.items() if name.startswith(begins)} if begins else {}
 
 
+def _judged(recipe: Recipe) -> str:
+    return str(build(OBJECTIVES, recipe.objective).judged)
+
+
 def _task(first: Run, stage: Run, *, emit: Sink) -> dict[str, Any]:
-    """The first stage's exam after ``stage``; nothing where it writes no words."""
+    """The exam of the stage ``first`` after ``stage``; nothing where that writes no words."""
     before = Marks.from_dict(first.read("eval/after.json"))
     if stage.folder == first.folder:
         at_first = Marks.from_dict(first.read("eval/before.json"))
         return _words(as_dict(compared(at_first, before)))
     if build(OBJECTIVES, stage.recipe.objective).head() is not None:
         return {}
-    emit(Event("phase", 0, {"text": f"the task of the first stage, after {stage.recipe.name}"}))
+    emit(Event("phase", 0, {"text": f"the task of {first.recipe.name}, after {stage.recipe.name}"}))
     asked = first.recipe
     encoder, objective = Language.of(asked).encoder, build(OBJECTIVES, asked.objective)
     prepared, session = prepare_with(asked, encoder), open_run(stage)
@@ -219,7 +225,7 @@ def _words(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _forgotten(first: Run, stage: Run) -> dict[str, Any] | None:
-    """Nats a token lost on the base's own text since before the first stage."""
+    """Nats a token lost on the base's own text since before the stage ``first``."""
     before, after = (
         Marks.from_dict(one.read(f"eval/{name}.json")) for one, name in ((first, "before"), (stage, "after"))
     )

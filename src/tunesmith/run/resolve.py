@@ -9,6 +9,7 @@ from typing import Any
 from tunesmith.addons import TABLE as ADDONS
 from tunesmith.contracts.method import Method
 from tunesmith.contracts.objective import Objective
+from tunesmith.data.curate import TABLE as STEPS
 from tunesmith.engine import optimizers
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.evaluation.labels import metric_names
@@ -42,6 +43,8 @@ def parts(recipe: Recipe) -> Parts:
     built = Parts(build(METHODS, recipe.method), build(OBJECTIVES, recipe.objective))
     for addon in recipe.addons:
         build(ADDONS, addon)
+    for step in recipe.curate:
+        build(STEPS, step)
     optimizers.check(recipe.train.optimizer)
     if recipe.model.quantize != "none":
         KINDS.load(recipe.model.quantize)

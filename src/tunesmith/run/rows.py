@@ -21,6 +21,7 @@ from tunesmith.files import write_text
 from tunesmith.models.load import EMBEDDED
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.schema import Part, SourceConfig
+from tunesmith.run.curate import curated
 from tunesmith.run.resolve import parts, settled
 from tunesmith.run.session import Language, Session, cache_folder
 from tunesmith.seed import derive
@@ -55,7 +56,7 @@ class Encode:
 def learned(recipe: Recipe) -> Recipe:
     """The recipe with what the training rows decide of its objective: names of labels, balanced weights."""
     objective = parts(recipe).objective
-    found = objective.learn(tokens.training_records(recipe.data), max_tokens=recipe.data.max_tokens)
+    found = objective.learn(tokens.training_records(curated(recipe).data), max_tokens=recipe.data.max_tokens)
     if not found:
         return recipe
     fields = {**recipe.objective.fields, **found}
@@ -81,7 +82,7 @@ def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -
 
 
 def _prepared(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink) -> tokens.Prepared:
-    data = with_rows(recipe).data
+    data = with_rows(recipe, emit=emit).data
     encode = Encode(recipe)
     marker = recipe.objective.fields.get("response_marker")
     told = 0
@@ -109,14 +110,14 @@ def _prepared(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink) -> tokens.Pre
     return prepared
 
 
-def with_rows(recipe: Recipe) -> Recipe:
-    """The recipe with the embedded model's own generated instruction rows where it names no data."""
+def with_rows(recipe: Recipe, *, emit: Sink = silent) -> Recipe:
+    """The recipe with its rows curated; where it names none, with those that the embedded model generates."""
     if recipe.data.train:
-        return recipe
+        return curated(recipe, emit=emit)
     if recipe.model.base != EMBEDDED:
         raise UserError("no training data", hint="Name a file in data.train.", code="no-data")
     path = generated_rows(recipe.seed, split="train", rows=GENERATED_ROWS)
-    return settled(recipe, "data", train=[SourceConfig(path=str(path), format="messages")])
+    return curated(settled(recipe, "data", train=[SourceConfig(path=str(path), format="messages")]), emit=emit)
 
 
 def generated_rows(seed: int, *, split: str, rows: int) -> Path:

@@ -28,6 +28,7 @@ from tunesmith.run.judge import Marks, compared, same_kind
 from tunesmith.run.programme import expanded, origin_of, stage_recipes, with_folders
 from tunesmith.run.resolve import settled
 from tunesmith.run.training import train_one
+from tunesmith.run.verdict import as_report
 
 
 def train(
@@ -109,6 +110,7 @@ def _summarise(run: Run, done: Sequence[Run], *, total: int) -> None:
         report |= {"before": before.get("task", {}), "after": after["task"], "changes": changes}
         report["forgetting"] = changes.get("retention", {}).get("nll", {}).get("change") or {}
         _point_to(run, done[-1].artifact)
+        report |= as_report(report, run.recipe.gate)
     run.write("report.json", report)
 
 

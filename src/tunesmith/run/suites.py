@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from tunesmith.data.recognise import recognise
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.labels import LabelReport
-from tunesmith.evaluation.loss import LossReport, evaluate_loss
-from tunesmith.evaluation.suite import Suite, Task, load_suite, run_suite
+from tunesmith.evaluation.loss import evaluate_loss
+from tunesmith.evaluation.suite import Suite, Task, load_suite
+from tunesmith.evaluation.suite_run import Asking, Measures, Question, plan_suite, run_suite
 from tunesmith.evaluation.tasks import TasksReport
+from tunesmith.metrics.perplexity import Losses
 from tunesmith.objectives.sft import Sft
 from tunesmith.run.beside import beside_of
 from tunesmith.run.folder import Run, never_began
@@ -26,25 +29,30 @@ from tunesmith.run.judge import Exam, examine, generator
 from tunesmith.run.judge import measure as measure_rows
 from tunesmith.run.rows import encoded, generated_rows, prepare_with, prompts_of, raw_rows
 from tunesmith.run.session import Session
-from tunesmith.run.use import open_any, open_run
+from tunesmith.run.use import asked_raw, open_any, open_run
 
 EMBEDDED_SUITE = "embedded"
 EMBEDDED_ROWS = 280
 EMBEDDED_SEED = 7
+ANSWERED = ("completion", "chosen", "rejected", "messages")
+"""Columns that make a row with a `prompt` one of the data formats; without them it is a question of a suite."""
 Rows = Sequence[Mapping[str, Any]]
 
 
-def evaluate(run_or_model: Run | str | Path, *, suite: str | Path | None = None) -> dict[str, Any]:
+def evaluate(
+    run_or_model: Run | str | Path, *, suite: str | Path | None = None, tags: Sequence[str] = ()
+) -> dict[str, Any]:
     """Metrics of a run or a base model on a suite file (``embedded``: the held-out tasks of Seedling's world).
 
-    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, passed, failed, answers: {task: rows}}``. Without
-    ``suite`` a run is measured on its own held-out rows, as at its end, and ``suite`` is None.
+    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, checks, notes, passed, failed, answers: {task:
+    rows}}``, of the tasks and checks with one of ``tags`` where those are given. Without ``suite`` a run is measured on
+    its own held-out rows, as at its end, and ``suite`` is None.
     """
     name = run_or_model.folder if isinstance(run_or_model, Run) else run_or_model
     if suite is None:
         return {"model": str(name), **held_out(name)}
-    tasks = tasks_of(suite)
-    return {"model": str(name), **measure(open_any(name), tasks)}
+    tasks = tasks_of(suite).tagged(tags)
+    return {"model": str(name), **measure(open_any(name), tasks, raw=asked_raw(Path(name)))}
 
 
 def held_out(run: str | Path) -> dict[str, Any]:
@@ -91,19 +99,20 @@ def tasks_of(suite: str | Path) -> Suite:
     return embedded_suite() if str(suite) == EMBEDDED_SUITE else load_suite(Path(suite))
 
 
-def measure(session: Session, tasks: Suite) -> dict[str, Any]:
-    """``{suite, metrics, passed, failed, answers}`` of a session's model."""
-    result = run_suite(
-        tasks,
-        read=_rows,
-        answers=lambda rows: _answers(session, records_of(rows)),
-        loss=lambda rows: _loss(session, records_of(rows)),
-        labels=None if session.task is None else lambda rows: _labels(session, records_of(rows)),
-    )
-    answers = {
-        one.task.name: [row.as_dict() for row in one.answers.rows] for one in result.results if one.answers is not None
-    }
+def measure(session: Session, tasks: Suite, *, raw: bool = False) -> dict[str, Any]:
+    """``{suite, metrics, checks, notes, passed, failed, answers}`` of a session's model.
+
+    ``raw``: it learned from prompts without a chat template, and questions are asked so.
+    """
+    result = run_suite(tasks, _measures(session, raw=raw))
+    answers = {one.task.name: [row.as_dict() for row in one.answers] for one in result.results if one.answers}
     return {**result.as_dict(), "answers": answers}
+
+
+def check_suites(session: Session, *, raw: bool = False) -> None:
+    """Hold the recipe's suites against their rows and the model: what cannot be measured is told before training."""
+    for name in session.recipe.evaluate.suites:
+        plan_suite(tasks_of(name), _measures(session, raw=raw))
 
 
 def embedded_suite() -> Suite:
@@ -132,9 +141,52 @@ def _rows(path: Path) -> Rows:
     return raw_rows(str(path), code="bad-suite-row")
 
 
-def _answers(session: Session, records: Sequence[Record]) -> AnswerReport:
-    prompts = [prompt for record in records if (prompt := session.encoder.prompt(record)) is not None]
-    return evaluate_answers(generator(session), prompts, decode=session.encoder.decode)
+def _measures(session: Session, *, raw: bool) -> Measures:
+    return Measures(
+        read=_rows,
+        questions=lambda rows, column: _questions(session, rows, column, raw=raw),
+        answers=lambda questions, asking: _answers(session, questions, asking),
+        losses=lambda rows: _losses(session, records_of([_whole(row, raw=raw) for row in rows])),
+        labels=None if session.task is None else lambda rows: _labels(session, records_of(rows)),
+    )
+
+
+def _whole(row: Mapping[str, Any], *, raw: bool, answer: str | None = None) -> Mapping[str, Any]:
+    """A suite's row as a row of a data format: ``{prompt, answer}`` becomes a conversation, or raw text."""
+    if not isinstance(row.get("prompt"), str) or any(name in row for name in ANSWERED):
+        return row
+    rest = {key: value for key, value in row.items() if key not in ("prompt", "answer", "system")}
+    said = row.get("answer", answer)
+    if raw:
+        return {"prompt": row["prompt"], "completion": said, **rest}
+    turns = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    turns += [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": said}]
+    return {"messages": turns, **rest}
+
+
+def _questions(session: Session, rows: Rows, column: str, *, raw: bool) -> list[Question]:
+    """Rows as questions: right answers are those of the row's ``column``, else its answer, else none."""
+    records = records_of([_whole(row, raw=raw, answer="-") for row in rows])
+    found = []
+    for number, (row, record) in enumerate(zip(rows, records, strict=True), start=1):
+        prompt = session.encoder.prompt(record)
+        if prompt is None:
+            raise UserError(
+                f"row {number} of the suite asks nothing, so that no answer can be generated",
+                allowed="rows with a question, such as {prompt, answer}, or the metrics perplexity and bits_per_byte",
+                code="bad-suite-row",
+            )
+        given = row.get(column)
+        several = [str(one) for one in given] if isinstance(given, list) else []
+        answered = "prompt" not in row or "answer" in row or any(name in row for name in ANSWERED)
+        found.append(Question(prompt, several or ([prompt.reference] if answered else [])))
+    return found
+
+
+def _answers(session: Session, questions: Sequence[Question], asking: Asking) -> AnswerReport:
+    prompts = [question.prompt for question in questions for _ in range(asking.samples)]
+    engine = generator(session, max_new_tokens=asking.max_new_tokens)
+    return evaluate_answers(engine, prompts, decode=session.encoder.decode, sampling=asking.sampling)
 
 
 def _labels(session: Session, records: Sequence[Record]) -> LabelReport | TasksReport:
@@ -146,8 +198,10 @@ def _labels(session: Session, records: Sequence[Record]) -> LabelReport | TasksR
     return report
 
 
-def _loss(session: Session, records: Sequence[Record]) -> LossReport:
+def _losses(session: Session, records: Sequence[Record]) -> Losses:
+    """What answers or texts cost, by record: pieces that a long text was cut into are summed."""
     examples = []
+    size: defaultdict[int, float] = defaultdict(float)
     for number, record in enumerate(records):
         if record.text is None:
             encodings = session.encoder.conversation(record, "answers")
@@ -155,6 +209,12 @@ def _loss(session: Session, records: Sequence[Record]) -> LossReport:
             encodings = session.encoder.text(record.text, max_tokens=session.recipe.data.max_tokens)
         for encoding in encodings:
             ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=bool)
+            trained[:1] = False  # nothing comes before the first token to predict it from
             examples.append(Example(ids, trained, number))
+            size[number] += len(session.encoder.decode(ids[trained].tolist()).encode())
     tokens = int(session.recipe.train.tokens_per_microbatch)
-    return evaluate_loss(session.policy, Sft(), examples, tokens_per_microbatch=tokens)
+    sums = evaluate_loss(session.policy, Sft(), examples, tokens_per_microbatch=tokens).sums
+    nll, counted = np.zeros(len(records)), np.zeros(len(records))
+    np.add.at(nll, sums.rows, sums.nll)
+    np.add.at(counted, sums.rows, sums.tokens)
+    return Losses(nll, counted, np.array([size[number] for number in range(len(records))]))

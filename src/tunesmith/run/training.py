@@ -41,6 +41,8 @@ from tunesmith.run.resolve import check_steps, parts, settled
 from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
 from tunesmith.run.stopping import stoppable
+from tunesmith.run.use import joined_rows
+from tunesmith.run.verdict import as_report
 from tunesmith.run.warnings import warnings
 
 
@@ -136,6 +138,7 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
         run.write_recipe(session.recipe, asked=asked)
         run.write("environment.json", environment())
         prepared.ledger.save(run.folder / "ledger.json")
+    suites.check_suites(session)
     return Stage(run, session, prepared, workers, emit)
 
 
@@ -296,6 +299,7 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
     }
     if stage.session.recipe.evaluate.suites:
         report["suites"] = _suites(stage)
+    report |= as_report(report, stage.session.recipe.gate)
     stage.run.write("report.json", report)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
 
@@ -311,7 +315,7 @@ def _suites(stage: Stage) -> list[dict[str, Any]]:
     found = []
     for name in stage.session.recipe.evaluate.suites:
         stage.emit(Event("phase", 0, {"text": f"the tuned model: suite {name}"}))
-        result = suites.measure(stage.session, suites.tasks_of(name))
+        result = suites.measure(stage.session, suites.tasks_of(name), raw=joined_rows(stage.run))
         stage.run.write(f"eval/suite-{result['suite']}.json", result)
         found.append({key: value for key, value in result.items() if key != "answers"})
     return found

@@ -93,7 +93,7 @@ def joined_rows(run: Run) -> bool:
     return bool(ledger.get("notes", {}).get(JOINED, 0) * 2 > ledger.get("rows", 0))
 
 
-def _asked_raw(folder: Path) -> bool:
+def asked_raw(folder: Path) -> bool:
     """Whether a run, or a model merged from one, learned from rows without a chat template."""
     if _is_run(folder):
         return joined_rows(Run.open(folder).last_stage)
@@ -206,7 +206,7 @@ class Chat:
 def chat(run: Run | str | Path, *, system: str | None = None, template: str | None = None) -> Chat:
     """Open a conversation with a run, asked as its rows were, or with a base model; ``template`` as in the recipe."""
     name = run.folder if isinstance(run, Run) else run
-    raw = template is None and _asked_raw(Path(name))
+    raw = template is None and asked_raw(Path(name))
     return Chat(open_any(name, template=template), system=system, raw=raw)
 
 

@@ -1,0 +1,115 @@
+"""``tunesmith make``: rows made by a model. A command a maker; its options are read off the maker's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tunesmith.cli.output import INTERRUPTED, emit, grid, interval, say, stdout
+from tunesmith.making import TABLE
+from tunesmith.making.inputs import Inputs
+from tunesmith.recipe.reference import options
+from tunesmith.recipe.yaml12 import read_yaml
+
+COMMON: tuple[click.Parameter, ...] = (
+    click.Argument(["model"], metavar="MODEL"),
+    click.Option(["--out"], type=click.Path(path_type=Path), required=True, help="File to write rows to (jsonl)."),
+    click.Option(["--dry-run"], is_flag=True, help="Say what would be asked, and ask nothing."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object on stdout; words stay on stderr."),
+)
+WORDS = ("template", "templates", "server", "served", "key_variable", "principles")
+"""Options that are taken word for word; all others are read as YAML."""
+VALUES = "Values are YAML: `--rewards numeric`, `--rewards '[numeric, {name: length, at_most: 200}]'`."
+PAIRS = click.Option(["--pairs"], type=click.Path(path_type=Path), help="File for pairs of answers (jsonl).")
+
+
+@click.group("make")
+def make() -> None:
+    """Let a model make rows to train on. MODEL is a run folder, a model folder, `embedded` or a hub id.
+
+    Every row says how it was made and from which row; what was not kept is counted in a ledger beside it. A command
+    that was stopped goes on when it is given again.
+    """
+
+
+def command_of(kind: str) -> click.Command:
+    """The command of a maker: its docstring, its options and those of all."""
+    maker = TABLE.load(kind)
+    own = [*_options(Inputs), *_options(maker)]
+    text = " ".join((maker.__doc__ or "").split())
+    return click.Command(
+        kind,
+        params=[*COMMON, *([PAIRS] if maker.makes_pairs else []), *own],
+        callback=lambda **given: _make(kind, **given),
+        help=f"{text}\n\n{VALUES}",
+        short_help=text.partition(";")[0],
+    )
+
+
+def _options(config: Any) -> list[click.Parameter]:
+    return [
+        click.Option(
+            [f"--{option.path.replace('_', '-')}", option.path],
+            metavar="YAML" if "[" in option.allowed or "list" in option.allowed else "VALUE",
+            help=f"{option.help} [{'required' if option.default is None else option.default}]",
+        )
+        for option in options(config)
+        if "." not in option.path
+    ]
+
+
+def _make(kind: str, model: str, out: Path, **given: Any) -> int:
+    as_json, dry_run, pairs = given.pop("as_json"), given.pop("dry_run"), given.pop("pairs", None)
+    named = {name: text for name, text in given.items() if text is not None}
+    values = {name: text if name in WORDS else read_yaml(text, f"--{name}") for name, text in named.items()}
+    from tunesmith import run
+
+    try:
+        found = run.make(kind, model, out=out, pairs=pairs, dry_run=dry_run, sinks=(_tell,), **values)
+    except KeyboardInterrupt:
+        say("\nStopped. What is written is kept; the same command goes on from there.")
+        return INTERRUPTED
+    if as_json:
+        emit(found)
+    elif dry_run:
+        _show_plan(found)
+    else:
+        _show(found)
+    return 0
+
+
+def _tell(event: Any) -> None:
+    text = event.values.get("text")
+    if text is not None:
+        say(str(text))
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    console = stdout()
+    rows = [(name, f"{count:,}", found[name]) for name, count in found["written"].items()]
+    console.print(grid(("made", "count", "file"), rows))
+    dropped = sorted(found["dropped"].items(), key=lambda item: -item[1])
+    if dropped:
+        console.print(grid(("not kept", "count"), [(reason, f"{count:,}") for reason, count in dropped]))
+    if found["measured"]:
+        measured = [(name.replace("_", " "), interval(one)) for name, one in found["measured"].items()]
+        console.print(grid(("measured", "mean [95% interval]"), measured))
+    if found["unreadable"]:
+        say(f"{found['unreadable']:,} rows could not be read.")
+    say(f"\nThe ledger: {found['ledger']}\nNext: tunesmith init {found['rows']}")
+
+
+def _show_plan(found: Mapping[str, Any]) -> None:
+    console = stdout()
+    console.print(f"{found['how']}: {found['of']:,} to do", markup=False)
+    for name, value in found["settings"].items():
+        console.print(f"  {name}: {value}", markup=False)
+    for number, text in enumerate(found["first"], start=1):
+        console.print(f"\n--- asked {number} ---\n{text}", markup=False)
+
+
+for _kind in TABLE:
+    make.add_command(command_of(_kind))

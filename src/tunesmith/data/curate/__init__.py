@@ -1,0 +1,25 @@
+"""Steps that clean rows before they become tokens. ``TABLE`` maps the names recipes use to config classes.
+
+A step is one file: a frozen config whose ``look`` judges one row, or whose ``choose`` judges rows beside each other.
+``pipeline.curate`` runs steps over files. Third parties join through entry points of ``tunesmith.curate-steps``.
+"""
+
+from tunesmith.registry import Table
+
+TABLE = Table(
+    "curate-step",
+    {
+        "unicode": "tunesmith.data.curate.unicode:Unicode",
+        "markup": "tunesmith.data.curate.markup:Markup",
+        "length": "tunesmith.data.curate.length:Length",
+        "quality": "tunesmith.data.curate.quality:Quality",
+        "language": "tunesmith.data.curate.language:Language",
+        "toxicity": "tunesmith.data.curate.toxicity:Toxicity",
+        "pii": "tunesmith.data.curate.pii:Pii",
+        "exact-dedup": "tunesmith.data.curate.exact_dedup:ExactDedup",
+        "near-dedup": "tunesmith.data.curate.near_dedup:NearDedup",
+        "conflicts": "tunesmith.data.curate.conflicts:Conflicts",
+        "decontaminate": "tunesmith.data.curate.decontaminate:Decontaminate",
+        "balance": "tunesmith.data.curate.balance:Balance",
+    },
+)

@@ -1,0 +1,151 @@
+"""Rows between steps: one JSON line each, what is dropped included, so that every row keeps its number.
+
+[source, file, line, {columns} | null, [notes], reason, shown]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunesmith.data.curate.base import Change, Drop, Item, RowStep
+from tunesmith.data.curate.texts import text_columns
+from tunesmith.data.formats import FORMATS
+from tunesmith.data.formats.base import BadRow, Format
+from tunesmith.data.ledger import CURATED, short
+from tunesmith.data.recognise import rename
+from tunesmith.data.sources import Broken, Source
+from tunesmith.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row, or why it is one no longer (``value`` None); ``notes`` say what was changed."""
+
+    source: int
+    file: str
+    line: int
+    value: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    shown: str = ""
+
+    def to_json(self) -> bytes:
+        """The line as it is written, line end included."""
+        fields = [self.source, self.file, self.line, self.value, self.notes, self.reason, self.shown]
+        # surrogates stand for bytes that were lost: escaped, because UTF-8 cannot write them
+        return _ENCODER.encode(fields).encode(errors="backslashreplace") + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Line:
+        """What ``to_json`` wrote."""
+        source, file, line, value, notes, reason, shown = json.loads(text)
+        return cls(source, file, line, value, tuple(notes), reason, shown)
+
+    def dropped(self, reason: str, shown: str = "") -> Line:
+        """The same row, dropped."""
+        text = short(self.value) if self.value is not None else self.shown
+        return replace(self, value=None, reason=reason, shown=f"{shown}: {text}" if shown else text)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of one source are read."""
+
+    path: str
+    format: str
+    why: str
+    columns: dict[str, str]
+
+    @property
+    def form(self) -> Format:
+        """The format."""
+        form: Format = FORMATS.load(self.format)
+        return form
+
+
+class Items:
+    """Lines as steps see them."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._forms = [reading.form for reading in readings]
+        self._renamed = [reading.columns for reading in readings]
+        self._columns = [text_columns(one.form, one.columns) for one in readings]
+
+    def of(self, number: int, line: Line) -> Item:
+        """The item of a line with a row; ``BadRow`` where its format cannot read it."""
+        assert line.value is not None
+        return self.read(number, line.source, line.value)
+
+    def read(self, number: int, source: int, value: Mapping[str, Any]) -> Item:
+        """The item of the columns of a row; ``BadRow`` where its format cannot read it."""
+        record = self._forms[source].read(rename(value, self._renamed[source]))
+        return Item(number, source, value, record, self._columns[source])
+
+
+def lines_of(sources: Iterable[Source]) -> Iterator[Line]:
+    """Every row of the sources; what is none is dropped at once."""
+    for number, source in enumerate(sources):
+        for row in source.rows():
+            if isinstance(row.value, Broken):
+                yield Line(number, row.file, row.line, None, row.notes, row.value.reason, row.value.text)
+            else:
+                yield Line(number, row.file, row.line, row.value, row.notes)
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a file of rows."""
+    with path.open("rb") as file:
+        for text in file:
+            yield Line.from_json(text)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Lines on their way to a part; ``first`` is the number of the first one."""
+
+    number: int
+    first: int
+    rows: list[Line]
+
+
+@dataclass(frozen=True)
+class RowJob:
+    """Row steps, one after the other, over chunks; picklable."""
+
+    steps: tuple[RowStep, ...]
+    readings: tuple[Reading, ...]
+    folder: Path
+
+    def part(self, number: int) -> Path:
+        """The file of a chunk's result."""
+        return self.folder / f"part-{number:06d}"
+
+    def run(self, chunk: Chunk) -> None:
+        """Write the part of ``chunk``."""
+        items = Items(self.readings)
+        done = [self._stepped(items, number, line) for number, line in enumerate(chunk.rows, start=chunk.first)]
+        write_bytes(self.part(chunk.number), b"".join(line.to_json() for line in done))
+
+    def _stepped(self, items: Items, number: int, line: Line) -> Line:
+        if line.value is None:
+            return line
+        try:
+            item = items.of(number, line)
+            for step in self.steps:
+                found = step.look(item)
+                if isinstance(found, Drop):
+                    return line.dropped(f"{CURATED}{step.NAME}: {found.why}", found.shown)
+                if isinstance(found, Change):
+                    notes = tuple(f"{CURATED}{step.NAME}: {note}" for note in found.notes)
+                    line = replace(line, value=dict(found.value), notes=line.notes + notes)
+                    item = items.of(number, line)
+        except BadRow as bad:
+            return line.dropped(str(bad))
+        return line
