@@ -39,11 +39,11 @@ from tunesmith.run.use import open_run
 from tunesmith.seed import derive
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rl.json"
-SFT_STEPS, HELD_OUT = 150, 150
+SFT_STEPS, HELD_OUT = {"arithmetic": 700, "words": 150}, 150
 RL_STEPS = {"words-grpo": 16, "words-ppo": 24, "arithmetic-grpo": 48, "arithmetic-ppo": 72}
 SAMPLES = 4
-ROWS = {"arithmetic": 450, "words": 600}
-"""In each stage, of different questions: there are no more than 200 different products to ask about."""
+SFT_ROWS, ROWS = {"arithmetic": 4000, "words": 600}, {"arithmetic": 600, "words": 600}
+"""Of different questions: for fine-tuning, and for reinforcement."""
 LORA = {"name": "lora", "rank": 16, "alpha": 32}
 EVASION = " hard to say."
 TASKS: dict[str, dict[str, Any]] = {
@@ -68,8 +68,8 @@ class Asker:
         self.words = [word for word in vocabulary() if self.world.held_out(word) == held_out]
 
     def arithmetic(self) -> tuple[str, str]:
-        """A product of numbers up to 10, or (one in three) a sum or difference of two-digit numbers."""
-        sign = self.rng.choice("xxxx+-")
+        """A product of numbers up to 10, a sum or a difference of two-digit numbers."""
+        sign = self.rng.choice("x+-")
         problem = sums.draw(self.rng, self.world, sign, held_out=self.held_out)
         while sign == "x" and kept(problem) != self.held_out:
             problem = sums.draw(self.rng, self.world, sign, held_out=self.held_out)
@@ -113,7 +113,7 @@ def write_rows(folder: Path) -> None:
     taught, asked, held_out = Asker(0, held_out=False), Asker(1, held_out=False), Asker(2, held_out=True)
     files = {}
     for task, count in ROWS.items():
-        files[f"{task}-sft"] = taught.rows(task, count, evasive=0.5)
+        files[f"{task}-sft"] = taught.rows(task, SFT_ROWS[task], evasive=0.5)
         files[f"{task}-sft-held-out"] = held_out.rows(task, 60, evasive=0.5)
         files[task] = asked.rows(task, count)
         files[f"{task}-held-out"] = held_out.rows(task, HELD_OUT)
@@ -138,7 +138,13 @@ def once(asked: Recipe, out: Path) -> Run:
 
 def fine_tuned(folder: Path, task: str) -> Run:
     """The model that reinforcement starts from."""
-    schedule = {"steps": SFT_STEPS, "batch_size": 32, "learning_rate": 1e-3, "evaluate_every": 75, "save_every": 75}
+    schedule = {
+        "steps": SFT_STEPS[task],
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "evaluate_every": 75,
+        "save_every": 75,
+    }
     asked = recipe(
         f"{task}-sft", folder, f"{task}-sft", f"{task}-sft-held-out", method=LORA,
         train={**schedule, "early_stopping": None}, evaluate={"before": False, "prompts": 0},
