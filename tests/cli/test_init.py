@@ -161,19 +161,21 @@ def test_the_recipe_for_long_rows_trains(call: Tunesmith, tmp_path: Path) -> Non
     assert (report["refusal"], report["cut"]) == (None, 20)
 
 
-def test_preferences_are_told_to_have_no_objective_yet(call: Tunesmith, tmp_path: Path) -> None:
+def test_preferences_get_the_objective_that_learns_from_them(call: Tunesmith, tmp_path: Path) -> None:
     asked = [{"from": "human", "value": "q"}]
     answers = {name: {"from": "gpt", "value": name} for name in ("chosen", "rejected")}
     rows(tmp_path / "talks.jsonl", *[{"conversations": asked, **answers}] * 3)
     rows(tmp_path / "pairs.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"})
     rows(tmp_path / "marked.jsonl", {"prompt": "q", "completion": "a", "label": True})
-    for name in ("talks", "pairs", "marked"):
-        said = call("init", f"{name}.jsonl", "--json")
-        assert (said.code, said.json["error"]["code"]) == (2, "no-such-objective"), name
-    assert call("init", "pairs.jsonl", "--column", "completion=chosen", "--out", "a.yaml").code == 0
-    assert call("init", "talks.jsonl", "--column", "answer=chosen", "--out", "b.yaml").code == 0
+    rows(tmp_path / "near.jsonl", {"anchor": "q", "positive": "a"})
+    for name, objective in (("talks", "dpo"), ("pairs", "dpo"), ("marked", "kto"), ("near", "embed")):
+        said = call("init", f"{name}.jsonl", "--out", f"{name}.yaml", "--json")
+        assert (said.code, said.json["objective"]) == (0, objective), name
+        assert Recipe.load(f"{name}.yaml").objective.name == objective
     rows(tmp_path / "both.jsonl", {"instruction": "q", "output": "a", "chosen": "a", "rejected": "b"})
-    assert "no objective learns preferences yet" in call("init", "both.jsonl", "--out", "c.yaml").err
+    said = call("init", "both.jsonl", "--out", "c.yaml")
+    assert "objective=dpo" in said.err
+    assert Recipe.load("c.yaml").objective.name == "sft"
 
 
 def test_a_file_of_several_splits_needs_one(call: Tunesmith, tmp_path: Path) -> None:

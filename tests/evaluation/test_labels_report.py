@@ -133,3 +133,21 @@ def test_the_best_window_wins_and_no_answer_has_to_be_beaten() -> None:
     assert (none.left, none.right) == (0, 0)
     given_anyway = best_answer([one], [low], longest=5, unanswerable=False)
     assert (given_anyway.left, given_anyway.right) == (0, 2)
+
+
+def test_what_is_no_number_survives_json() -> None:
+    """AUROC of rows that are all of one class is not a number, and JSON has none."""
+    given = Given(
+        "class",
+        ("a", "b"),
+        np.array([0.5]),
+        np.array([1.0]),
+        [0],
+        [0],
+        {"auroc": np.array([np.nan]), "accuracy": np.array([1.0]), "confidence": np.array([0.6])},
+        np.array([0]),
+        np.array([7]),
+    )
+    again = Given.from_dict(json.loads(json.dumps(given.as_dict(), allow_nan=False)))
+    assert np.isnan(again.columns["auroc"][0])
+    assert again.columns["accuracy"].tolist() == [1.0]

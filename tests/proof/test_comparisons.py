@@ -152,7 +152,8 @@ def test_cut_answers_are_pieces_of_what_is_rendered_and_swapped_ones_are_not() -
     case = rated_case(Dpo())
     (example, *_), record = case.examples, case.records[0]
     (encoding,) = case.objective.encode(record, case.encoder)
-    (cut,) = fit([encoding], max_tokens=example.branches[0] + 5, overlong="cut").encodings
+    longest = max(example.branches[1], example.branches[0] + len(example) - example.branches[1])
+    (cut,) = fit([encoding], max_tokens=longest - 1, overlong="cut").encodings
     assert one(replace(case, examples=[example_of(cut, 0)]), "mask").passed
     begin, second = example.branches
     parts = (slice(0, begin), slice(second, None), slice(begin, second))

@@ -56,10 +56,10 @@ REFUSED = {
     "error output": ("import sys\nwhile True: sys.stderr.write('x' * 10000)\n", "it printed more than"),
     "ends early": ("import sys; sys.exit(0)\n", "the program ended itself"),
     "ends at once": ("import os; os._exit(0)\n", "it ended before its tests did"),
-    "forges": ("import os\nfor f in range(3, 32):\n    try: os.write(f, b'passed 0\\n')\n    except OSError: pass\n"
+    "forges": ("import os\nfor f in range(3, 1024):\n    try: os.write(f, b'passed 0\\n')\n    except OSError: pass\n"
                "os._exit(0)\n", "it ended before its tests did"),
-    "closes everything": ("import os; os.closerange(0, 32)\n", "it "),
-    "floods the channel": ("import os\nwhile True:\n    for f in range(3, 32):\n        try: os.write(f, b'x' * 9999)\n"
+    "closes everything": ("import os; os.closerange(0, 1024)\n", "it "),
+    "floods the channel": ("import os\nwhile True:\n    for f in range(3, 1024):\n        try: os.write(f, b'x' * 9999)\n"
                            "        except OSError: pass\n", "it wrote into the guard's channel"),
     "crashes": ("import signal; signal.raise_signal(signal.SIGSEGV)\n", "it crashed (SIGSEGV)"),
     "syntax": ("def f(x) return x\n", "SyntaxError"),

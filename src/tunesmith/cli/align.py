@@ -101,8 +101,10 @@ def _loaded(recipe: str, overrides: Sequence[str], given: Mapping[str, Any]) -> 
 
 def _print(recipe: Recipe, *, as_json: bool) -> int:
     """The recipe with its stages on stdout: a file to change and to train."""
+    from tunesmith.run.alignment import check
     from tunesmith.run.programme import expanded, stage_recipes
 
+    check(recipe)
     stages = stage_recipes(expanded(recipe))
     if as_json:
         emit({"recipe": recipe.model_dump(mode="json"), "stages": [one.model_dump(mode="json") for one in stages]})

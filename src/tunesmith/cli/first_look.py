@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import UserError
-
 if TYPE_CHECKING:
     from tunesmith.contracts.data import Record
     from tunesmith.data.recognise import Recognised
@@ -18,7 +16,8 @@ LOOK_AT = 200
 """Rows that decide the format, and whose lengths are measured."""
 MANY_ROWS = 10_000
 """From here on rows are not counted, and one epoch is enough for a first run."""
-PREFERENCES = {"chosen", "rejected"}
+COMPARED = {"preference": "dpo", "ranked": "dpo", "unpaired": "kto", "steps": "reward"}
+"""Format of rows with good and bad answers -> the objective that usually learns from them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Look:
 
 
 def look(data: str, columns: Mapping[str, str], split: str | None) -> Look:
-    """Look at the first rows of ``data`` and count the others; a ``UserError`` where nothing can learn from them."""
+    """Look at the first rows of ``data`` and count the others; a ``UserError`` where no format reads them."""
     from tunesmith.data.formats import FORMATS
     from tunesmith.data.recognise import Recognised, check_columns, rename
     from tunesmith.data.sources import Broken, open_source
@@ -47,63 +46,28 @@ def look(data: str, columns: Mapping[str, str], split: str | None) -> Look:
         found = Recognised(FORMATS.load("paragraphs"), "one long text, taken a paragraph a row")
         rows, sample, records = open_source(data, unit="paragraphs").rows(), [], []
     count = len(sample) + sum(1 for _ in islice(rows, MANY_ROWS))
-    return Look(found, None if count >= MANY_ROWS else count, records, _note(renamed))
+    return Look(found, None if count >= MANY_ROWS else count, records, _note(found.format.name, records))
 
 
 def _recognised(
     rows: Sequence[Mapping[str, Any]], path: str, columns: Mapping[str, str]
 ) -> tuple[Recognised, list[Record]]:
-    """The format and the rows that it can read; preferences it cannot read are refused by their name."""
+    """The format and the rows that it can read."""
     from tunesmith.data.formats.base import BadRow
     from tunesmith.data.recognise import recognise
 
-    if any(isinstance(row.get("label"), bool) and ("messages" in row or "completion" in row) for row in rows):
-        raise _no_objective(
-            path,
-            "answers labelled good or bad (true, false)",
-            "keep the rows whose label is true in a file of their own",
-        )
-    preferences = _has_preferences(rows)
-    try:
-        found = recognise(rows, path=path, columns=columns)
-    except UserError:
-        if preferences:
-            raise _pairs(path) from None
-        raise
+    found = recognise(rows, path=path, columns=columns)
     records = []
     for row in rows:
         try:
             records.append(found.format.read(row))
         except BadRow:
             continue
-    if preferences and len(records) * 2 < len(rows):
-        raise _pairs(path)
     return found, records
 
 
-def _has_preferences(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row.keys() >= PREFERENCES for row in rows)
-
-
-def _note(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not _has_preferences(rows):
+def _note(form: str, records: Sequence[Record]) -> str:
+    """What else the rows of a format that is usually imitated are good for."""
+    if form in COMPARED or not any(len(record.candidates) > 1 for record in records):
         return ""
-    return "The columns 'chosen' and 'rejected' are left alone: no objective learns preferences yet."
-
-
-def _pairs(path: str) -> UserError:
-    return _no_objective(
-        path,
-        "an answer that was chosen and one that was rejected",
-        "name the column of the answer, such as --column completion=chosen beside a prompt, or --column answer=chosen "
-        "beside a conversation",
-    )
-
-
-def _no_objective(path: str, what: str, instead: str) -> UserError:
-    return UserError(
-        f"{path} holds preferences, and the objective that learns from them does not exist yet",
-        got=what,
-        hint=f"To train on the good answers alone, {instead}.",
-        code="no-such-objective",
-    )
+    return "The rows also hold an answer that was rejected: afterwards `objective=dpo` with model.start learns from it."

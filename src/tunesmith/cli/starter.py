@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.cli.first_look import look
+from tunesmith.cli.first_look import COMPARED, look
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
     from tunesmith.contracts.data import Record
     from tunesmith.data.lengths import Fitting
 
-LABELLED = {"labelled": "classify", "tagged": "tokens", "squad": "span"}
-"""Format of labelled rows -> the objective that learns them."""
+USUAL_OBJECTIVE = {"labelled": "classify", "tagged": "tokens", "squad": "span", "embedding": "embed", **COMPARED}
+"""Format of rows -> the objective that usually learns from them; all others are imitated."""
 MAX_LOST = 0.1
 """Share of rows that training gives up without being told to."""
 
@@ -115,8 +115,8 @@ def _lost(fitting: Fitting) -> str:
 
 def _objective(form: str, *, plain_text: bool) -> dict[str, Any]:
     """What rows of a format are usually for."""
-    if form in LABELLED:
-        return {"name": LABELLED[form]}
+    if form in USUAL_OBJECTIVE:
+        return {"name": USUAL_OBJECTIVE[form]}
     return {"name": "pretrain"} if plain_text else {"name": "sft", "train_on": "answers"}
 
 

@@ -80,9 +80,12 @@ class Given:
         return len(self.loss)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON: None for what is not a number (AUROC of rows that are all of one class)."""
         arrays = {name: getattr(self, name).tolist() for name in ("loss", "weight", "sources", "content")}
-        columns = {name: values.tolist() for name, values in self.columns.items()}
+        columns = {
+            name: [None if np.isnan(value) else value for value in values.tolist()]
+            for name, values in self.columns.items()
+        }
         names = {"problem": self.problem, "labels": list(self.labels)}
         return {**names, **arrays, "wanted": list(self.wanted), "said": list(self.said), "columns": columns}
 

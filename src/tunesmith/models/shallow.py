@@ -26,13 +26,19 @@ def evenly(blocks: int, kept: int) -> list[int]:
 def write_shallow(base: str, layers: int, out: str | Path) -> list[int]:
     """Write ``base`` with ``layers`` of its blocks into the folder ``out``; which they are.
 
-    Raises ``UserError``: ``bad-layers`` for a number it does not have, ``unknown-blocks`` where its blocks are not
-    found, and what loading raises.
+    Raises ``UserError``: ``bad-layers`` for a number it does not have, ``out-exists``, ``unknown-blocks`` where its
+    blocks are not found, and what loading raises.
     """
     blocks = depth(base)
     if blocks is None or not 1 <= layers <= blocks:
         raise UserError(
             f"{base} cannot be cut to {layers} layers", got=layers, allowed=f"1 to {blocks}", code="bad-layers"
+        )
+    if Path(out).exists():
+        raise UserError(
+            f"{out} is there already and is not overwritten",
+            hint="Name another folder, or delete it first: other runs may stand on it.",
+            code="out-exists",
         )
     chosen = evenly(blocks, layers)
     model = load_model(base)

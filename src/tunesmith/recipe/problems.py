@@ -87,7 +87,9 @@ def _problem(details: Any, model: type[BaseModel], where: str) -> Problem:
         return Problem(path, f"{name} is not available yet", repr(given), "nothing", "Leave it out.", "not-available")
     if kind == "missing":
         return Problem(path, f"{name} is missing", code="missing-value")
-    if kind in ("literal_error", "enum"):
+    if kind == "union_tag_invalid":
+        given, context = context["tag"], {"expected": context["expected_tags"]}
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
         allowed = str(context.get("expected"))
         hint = did_you_mean(str(given), [word.strip("' ") for word in allowed.replace(" or ", ",").split(",")])
         return Problem(path, f"{name} is not one of its choices", repr(given), allowed, hint, "not-a-choice")

@@ -46,7 +46,7 @@ def main() -> None:
                 assert function is not None
                 answer = _called(function, order)
         except BaseException as error:
-            answer = Failed(_line(error), traceback.format_exc())
+            answer = Failed(_line(error), _trace(error))
         answers.write(_pickled(answer))
         answers.flush()
 
@@ -95,6 +95,14 @@ def _pickled(answer: object) -> bytes:
         return pickle.dumps(answer)
     except Exception:
         return pickle.dumps(Failed(f"it returned {repr(answer)[:80]}, which is no number", ""))
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback from where the user's own code begins."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
 
 
 def _line(error: BaseException) -> str:

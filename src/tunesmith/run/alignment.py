@@ -58,13 +58,7 @@ def align(
     The rows and rewards of all stages are looked at before the first begins. Raises as ``train`` does, and
     ``UserError`` ``no-stages``.
     """
-    if not recipe.stages:
-        raise UserError(
-            "alignment is a recipe of stages, and this one has none",
-            hint="Give it `stages:`, or let the usual ones be written: --with dpo, ppo or grpo.",
-            code="no-stages",
-        )
-    _check(recipe)
+    check(recipe)
     run = train(recipe, out=out, resume=resume, sinks=sinks, switch_proofs_off=switch_proofs_off)
     if run.finished:
         run.write("report.json", {**run.summary(), "align": table(run, emit=fan_out(*sinks))})
@@ -112,8 +106,17 @@ def planned(
     return validated(Recipe, recipe.model_dump() | {"stages": found})
 
 
-def _check(recipe: Recipe) -> None:
-    """Find what a later stage would stumble over: files that cannot be read, rewards that there are not."""
+def check(recipe: Recipe) -> None:
+    """Find what a later stage would stumble over: files that cannot be read, rewards that there are not.
+
+    Raises ``UserError``: ``no-stages``, and what reading them raises.
+    """
+    if not recipe.stages:
+        raise UserError(
+            "alignment is a recipe of stages, and this one has none",
+            hint="Give it `stages:`, or let the usual ones be written: --with dpo, ppo or grpo.",
+            code="no-stages",
+        )
     for stage in stage_recipes(expanded(recipe)):
         check_sources(stage.data)
         objective = build(OBJECTIVES, stage.objective)
