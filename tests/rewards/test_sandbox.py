@@ -59,8 +59,9 @@ REFUSED = {
     "forges": ("import os\nfor f in range(3, 1024):\n    try: os.write(f, b'passed 0\\n')\n    except OSError: pass\n"
                "os._exit(0)\n", "it ended before its tests did"),
     "closes everything": ("import os; os.closerange(0, 1024)\n", "it "),
-    "floods the channel": ("import os\nwhile True:\n    for f in range(3, 1024):\n        try: os.write(f, b'x' * 999)\n"
-                           "        except OSError: pass\n", "it wrote into the guard's channel"),
+    "floods the channel": ("import os\nwhile True:\n    for f in range(3, 1024):\n"
+                           "        try: os.write(f, b'x' * 9999)\n        except OSError: pass\n",
+                           "it wrote into the guard's channel"),
     "crashes": ("import signal; signal.raise_signal(signal.SIGSEGV)\n", "it crashed (SIGSEGV)"),
     "syntax": ("def f(x) return x\n", "SyntaxError"),
     "null byte": ("x = 1\0", "SyntaxError"),
