@@ -16,7 +16,7 @@ from tunesmith.engine.sinks.jsonl import read
 from tunesmith.errors import UserError
 from tunesmith.events import Event
 from tunesmith.recipe import Recipe
-from tunesmith.run import train
+from tunesmith.run import merge, train
 
 REWARD = """
 import time
@@ -81,6 +81,8 @@ def test_a_run_leaves_its_story(objective: dict[str, Any], material: Path, tmp_p
     assert report["changes"]["task"]["reward"]["change"]["n"] == 4
     watched = next(event for event in events if event["kind"] == "evaluation")
     assert watched["validation_loss"] == -watched["validation_reward"]
+    merge(run, tmp_path / "merged")
+    assert not any("value" in name for name in load_file(tmp_path / "merged" / "model.safetensors"))
 
 
 @pytest.mark.slow

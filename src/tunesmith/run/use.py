@@ -228,6 +228,8 @@ def merge(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
     difference = float((adapted - merged).abs().max() / adapted.abs().max())
     if not difference <= MERGE_BOUND:
         raise GateFailed(f"merged logits differ by {difference:.1e} (bound {MERGE_BOUND:.0e}); nothing was written")
+    for name in session.parts.objective.more_heads():
+        delattr(plain, f"{name}_head")  # of use in training only, and no part of a plain model
     with whole_folder(folder) as temporary:
         plain.to(stored).save_pretrained(temporary)
         joined = joined_rows(run.last_stage)
