@@ -126,7 +126,7 @@ def test_training_rows_decide_for_every_task() -> None:
         ({"tone": "classify"}, "task-without-rows", "tone"),
         ({"stars": {"kind": "classify"}, "mood": MOOD}, None, ""),
         ({"flat": {"kind": "classify", "column": "same"}}, "one-class", "flat"),
-        ({"mood": "classfy"}, "invalid-value", "classfy"),
+        ({"mood": "classfy"}, "not-a-choice", "classfy"),
         ({"mood": {"kind": "classify", "smothing": 0.1}}, "unknown-key", "smothing"),
         ({}, "invalid-value", "tasks"),
     ],
