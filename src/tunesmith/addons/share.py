@@ -8,24 +8,25 @@ anew for each pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tunesmith.contracts.batch import Example, Feed
+from tunesmith.data.loader import FeedAround
 from tunesmith.errors import UserError
 from tunesmith.seed import derive
 
 
-class ShareFeed:
+class ShareFeed(FeedAround):
     """``feed`` with ``rows`` that make up ``share`` of every update; ``name`` keeps several such feeds apart."""
 
     def __init__(self, feed: Feed, rows: Sequence[Example], *, share: float, seed: int, name: str) -> None:
         if not rows:
             raise UserError(f"no row is left for the add-on {name}", code="no-rows-left")
-        self._feed, self._rows, self._seed, self._name = feed, rows, seed, name
+        super().__init__(feed)
+        self._rows, self._seed, self._name = rows, seed, name
         self._ratio = share / (1.0 - share)
         self._known: tuple[int, NDArray[np.int64]] | None = None
 
@@ -43,19 +44,3 @@ class ShareFeed:
             draw = np.random.default_rng(derive(self._seed, self._name, turn))
             self._known = (turn, draw.permutation(len(self._rows)))
         return self._rows[int(self._known[1][place])]
-
-    def epoch_of(self, step: int) -> float:
-        """Epochs of the feed's own rows."""
-        return self._feed.epoch_of(step)
-
-    def steps_in(self, epochs: float) -> int:
-        """Updates in ``epochs`` passes over the feed's own rows."""
-        return self._feed.steps_in(epochs)
-
-    def state(self) -> Mapping[str, torch.Tensor]:
-        """The inner feed's."""
-        return self._feed.state()
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """The inner feed's."""
-        self._feed.restore(state)

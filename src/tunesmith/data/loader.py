@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.contracts.batch import Example
+from tunesmith.contracts.batch import Example, Feed
 from tunesmith.data.store import TokenStore
 from tunesmith.errors import UserError
 from tunesmith.seed import derive
@@ -85,6 +85,29 @@ class Stateless:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Nothing to take back."""
+
+
+class FeedAround:
+    """Base of feeds that change the updates of another one, whose epochs and state they keep."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def epoch_of(self, step: int) -> float:
+        """Epochs of the inner feed's own rows."""
+        return self._feed.epoch_of(step)
+
+    def steps_in(self, epochs: float) -> int:
+        """Updates in ``epochs`` passes over the inner feed's own rows."""
+        return self._feed.steps_in(epochs)
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """The inner feed's."""
+        return self._feed.state()
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """The inner feed's."""
+        self._feed.restore(state)
 
 
 class SequenceFeed(Stateless):

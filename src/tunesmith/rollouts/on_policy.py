@@ -14,6 +14,7 @@ import numpy as np
 
 from tunesmith.contracts.batch import Example, Feed
 from tunesmith.contracts.sampler import Ask, Sampler, Sampling
+from tunesmith.data.loader import FeedAround
 from tunesmith.objectives.distill import OWN
 from tunesmith.rollouts.groups import tokens_of
 from tunesmith.seed import derive
@@ -33,11 +34,12 @@ class Answering:
     seed: int
 
 
-class OnPolicyFeed:
+class OnPolicyFeed(FeedAround):
     """The updates of ``feed`` with some answers replaced."""
 
     def __init__(self, feed: Feed, answering: Answering) -> None:
-        self._feed, self._answering = feed, answering
+        super().__init__(feed)
+        self._answering = answering
         self._last: tuple[int, Sequence[Example]] = (-1, ())
 
     def update(self, step: int) -> Sequence[Example]:
@@ -46,21 +48,9 @@ class OnPolicyFeed:
             self._last = (step, self._sampled(step, self._feed.update(step)))
         return self._last[1]
 
-    def epoch_of(self, step: int) -> float:
-        """That of the feed."""
-        return self._feed.epoch_of(step)
-
-    def steps_in(self, epochs: float) -> int:
-        """Those of the feed."""
-        return self._feed.steps_in(epochs)
-
-    def state(self) -> Mapping[str, torch.Tensor]:
-        """That of the feed."""
-        return self._feed.state()
-
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take back what ``state`` gave; an update asked for before is sampled anew."""
-        self._feed.restore(state)
+        super().restore(state)
         self._last = (-1, ())
 
     def _sampled(self, step: int, examples: Sequence[Example]) -> list[Example]:

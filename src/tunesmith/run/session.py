@@ -119,7 +119,10 @@ def open_session(
     speaks = chosen.objective.head() is None and recipe.retention == "auto"
     key = base_key(model, language.tokenizer, without=loaded.heads) if masters and speaks else None
     adapter = begin(model, recipe, heads=loaded.heads)
-    start_key = base_key(model, language.tokenizer) if masters and chosen.objective.beside else None
+    start_key = None
+    if masters and chosen.objective.beside:  # all weights are read for a digest: not twice where nothing was put on
+        same = key is not None and recipe.model.start is None
+        start_key = key if same else base_key(model, language.tokenizer, without=loaded.heads)
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
     if choice.why:
