@@ -20,6 +20,7 @@ The trap: what lies beyond a row's length must be finite (zeros or stale), for 0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -49,6 +50,8 @@ class Cache:
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
         self._capacity = 0
+        self._spare: torch.Tensor | None = None
+        """Memory ``[elements]`` that a store has left, all of it finite."""
 
     def prefill(self, prompts: Sequence[Sequence[int]], device: torch.device) -> Stream:
         """A stream that fills one new row a prompt when a model is run on it. ``len(prompts)`` rows must be free."""
@@ -90,13 +93,26 @@ class Cache:
         """A layer's keys ``[R, K, D, C]`` and values ``[R, K, C, D]``, made or grown as reserved, like ``[1, K, T, D]``
         of what is to be written."""
         if layer not in self._keys or self._values[layer].shape[2] < self._capacity:
-            keys, values = self._keys.get(layer), self._values.get(layer)
-            self._keys[layer] = key.new_zeros(self.rows, key.shape[1], key.shape[3], self._capacity)
-            self._values[layer] = value.new_zeros(self.rows, value.shape[1], self._capacity, value.shape[3])
-            if keys is not None and values is not None:
-                self._keys[layer][..., : keys.shape[3]] = keys
-                self._values[layer][:, :, : values.shape[2]] = values
+            rows, capacity = (self.rows, key.shape[1]), self._capacity
+            self._keys[layer] = self._grown(self._keys.get(layer), key, (*rows, key.shape[3], capacity))
+            self._values[layer] = self._grown(self._values.get(layer), value, (*rows, capacity, value.shape[3]))
         return self._keys[layer], self._values[layer]
+
+    def _grown(self, store: torch.Tensor | None, like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """A store of ``shape`` that begins with ``store``.
+
+        Memory is taken twice as large as asked for, and what one store leaves the next one grows into: pages touched
+        for the first time cost more than the copy.
+        """
+        count = math.prod(shape)
+        spare, self._spare = self._spare, None
+        if spare is None or len(spare) < count:
+            spare = like.new_zeros(count if store is None else 2 * count)
+        grown = spare[:count].view(shape)
+        if store is not None:
+            grown[tuple(slice(size) for size in store.shape)] = store
+            self._spare = store.as_strided((store.untyped_storage().nbytes() // store.element_size(),), (1,))
+        return grown
 
     def reserve(self, length: int) -> None:
         """Make room for rows of ``length`` tokens when they are next written."""
