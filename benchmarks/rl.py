@@ -40,7 +40,7 @@ from tunesmith.seed import derive
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rl.json"
 SFT_STEPS, HELD_OUT = {"arithmetic": 700, "words": 150}, 150
-RL_STEPS = {"words-grpo": 16, "words-ppo": 24, "arithmetic-grpo": 48, "arithmetic-ppo": 72}
+RL_STEPS = {"words-grpo": 16, "words-ppo": 24, "arithmetic-grpo": 96, "arithmetic-ppo": 120}
 SAMPLES = 4
 SFT_ROWS, ROWS = {"arithmetic": 4000, "words": 600}, {"arithmetic": 600, "words": 600}
 """Of different questions: for fine-tuning, and for reinforcement."""

@@ -24,6 +24,7 @@ CLOSE = 1e-5
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(heads, "LEAST_ROWS_READ", heads.LEAST_ROWS)
 
 
 class Adapter(nn.Module):

@@ -23,6 +23,7 @@ from tunesmith.models.task_head import add_heads
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(heads, "LEAST_ROWS_READ", heads.LEAST_ROWS)
 
 
 def given(dtype: torch.dtype = torch.float32) -> Any:

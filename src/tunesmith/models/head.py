@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from tunesmith.contracts.batch import Batch
 
 CHUNK_ELEMENTS = 2**22
-"""Logits held at once (16 MiB in float32, so that a chunk stays in the last-level cache); at least 256 rows."""
+"""Logits held at once (16 MiB in float32, so that a chunk stays in the last-level cache and in the allocator)."""
+LEAST_ROWS = 256
+LEAST_ROWS_READ = 64
+"""Fewest rows of a chunk; the second on a CPU where the head learns nothing: pages touched anew cost more there than a
+wider product saves, while a head that learns adds up its whole gradient once a chunk."""
 ROUNDED = 64
 """Rows are rounded up to this on a CPU, so that few product shapes exist (see ``segments``)."""
 
@@ -65,7 +69,7 @@ class Head:
         """
         if self.transform is not None:
             hidden = self.transform(hidden)
-        rows = max(256, CHUNK_ELEMENTS // _vocabulary(self.linear))
+        rows = self._rows_at_once(hidden)
         if want.token_fn is not None or not isinstance(self.linear, nn.Linear):
             return self._read_chunks(hidden, labels, want, rows, batch)
         count = len(labels)
@@ -82,6 +86,11 @@ class Head:
             hit=hit[:count] if want.hit else None,
             entropy=entropy[:count] if want.entropy else None,
         )
+
+    def _rows_at_once(self, hidden: torch.Tensor) -> int:
+        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.linear.parameters())
+        least = LEAST_ROWS if learns or hidden.device.type != "cpu" else LEAST_ROWS_READ
+        return max(least, CHUNK_ELEMENTS // _vocabulary(self.linear))
 
     def _read_chunks(
         self, hidden: torch.Tensor, labels: torch.Tensor, want: Want, rows: int, batch: Batch | None
