@@ -1,5 +1,5 @@
 # The commands of this project. Each does all its set-up: a fresh machine needs only Python 3.11 or newer, git and make.
-.PHONY: demo test slow peers check docs bench clean
+.PHONY: demo test slow peers check docs bench bench-all clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,9 +29,17 @@ check: $(VENV)/dev.stamp  ## style, types, layers, budgets, docs up to date
 docs: $(VENV)/dev.stamp  ## write docs/reference and the JSON schema from the code
 	$(BIN)/python tools/docs.py
 
-bench: $(VENV)/peers.stamp  ## side by side with TRL and PEFT
-	$(BIN)/python benchmarks/sft_vs_trl.py
-	$(BIN)/python benchmarks/dpo_vs_trl.py
+bench: $(VENV)/peers.stamp  ## six trainings side by side with TRL and PEFT
+	$(BIN)/python benchmarks/beside_trl.py
+
+bench-all: $(VENV)/peers.stamp  ## every cell and every other speed; a stopped run goes on where it was
+	$(BIN)/python benchmarks/beside_trl.py --all
+	$(BIN)/python benchmarks/trunk.py
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/lora_layer.py
+	$(BIN)/python benchmarks/method_speed.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/inference.py
 
 clean:  ## remove the environment, caches and build folders; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

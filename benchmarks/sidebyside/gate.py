@@ -17,9 +17,10 @@ answers: 100 nats rounded in float32 are 1e-5, of which β leaves 1e-6.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sidebyside.child import run
@@ -46,14 +47,21 @@ class Check:
         return {"name": self.name, "measured": self.measured, "bound": self.bound, "passed": self.passed}
 
 
-def checks(material: Path, work: Path, *, batch: int, say: Callable[[str], None]) -> list[Check]:
-    """Run both sides and compare them."""
-    curve = {"material": str(material), "rows": "short.jsonl", "steps": CURVE_STEPS, "batch": CURVE_BATCH}
+def checks(
+    material: Path,
+    work: Path,
+    *,
+    batch: int,
+    say: Callable[[str], None],
+    asked: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Check]:
+    """Run both sides and compare them; ``asked`` are options of both."""
+    curve = {**asked, "material": str(material), "rows": "short.jsonl", "steps": CURVE_STEPS, "batch": CURVE_BATCH}
     say(f"gate: {CURVE_STEPS} float32 updates by both sides")
     ours = run("ours", json.dumps({**curve, "dtype": "float32"}), work=work)
     theirs = run("peer", json.dumps({**curve, "setting": "exact", "order": "sequential"}), work=work)
     found = [*first_update("float32", ours, theirs, loss=1e-5, norm=1e-4), *curves(ours, theirs)]
-    first = {"material": str(material), "rows": "rows.jsonl", "steps": 1, "batch": batch}
+    first = {**curve, "rows": "rows.jsonl", "steps": 1, "batch": batch}
     say("gate: the first bf16 update by all three")
     ours = run("ours", json.dumps({**first, "dtype": "bfloat16"}), work=work)
     for setting in ("default", "expert"):
@@ -62,9 +70,16 @@ def checks(material: Path, work: Path, *, batch: int, say: Callable[[str], None]
     return found
 
 
-def preference_checks(material: Path, work: Path, *, batch: int, say: Callable[[str], None]) -> list[Check]:
+def preference_checks(
+    material: Path,
+    work: Path,
+    *,
+    batch: int,
+    say: Callable[[str], None],
+    asked: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Check]:
     """The same of DPO: a float32 curve, then the first bf16 update of real size."""
-    short = {"material": str(material), "rows": "short.jsonl", "steps": PREFERENCE_STEPS, "batch": CURVE_BATCH}
+    short = {**asked, "material": str(material), "rows": "short.jsonl", "steps": PREFERENCE_STEPS, "batch": CURVE_BATCH}
     curve = {**short, "objective": "dpo"}
     say(f"gate: {PREFERENCE_STEPS} float32 updates by both sides")
     ours = run("ours", json.dumps({**curve, "dtype": "float32"}), work=work)

@@ -1,20 +1,21 @@
-"""What both sides train: a 32-million-parameter Llama, instruction rows, and one saved LoRA adapter to start from.
+"""What both sides train: a Llama of one of three sizes, instruction rows, and one saved LoRA adapter to start from.
 
-    python -m sidebyside.material FOLDER [ALPACA_FILE]
+    python -m sidebyside.material FOLDER [ALPACA_FILE] [--size 32m] [--rows alpaca]
 
-Model: hidden 512, 8 layers, 8 query and 4 key-value heads, MLP 1408, tied embeddings, seed 0; its byte-level BPE of
-16,000 tokens is trained on Python's own standard library. Rows are alpaca rows as two messages; without a file they are
-Seedling's generated instructions. The adapter is not at its usual start (``B = 0``): a zero ``B`` would hide every
-mistake in the gradient of ``A``.
+Model: one of ``SIZES``, tied embeddings, seed 0; its byte-level BPE of 16,000 tokens is trained on Python's own
+standard library. Rows are alpaca rows as two messages (``alpaca``), the shorter of them (``mean120``), or several
+joined to one conversation of the full length (``full``); without a file they are Seedling's generated instructions. The
+adapter is not at its usual start (``B = 0``): a zero ``B`` would hide every mistake in the gradient of ``A``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,70 @@ TEMPLATE = (
 )
 
 
-def make(folder: Path, alpaca: Path | None) -> None:
+@dataclass(frozen=True)
+class Size:
+    """A Llama's shape; ``vocabulary`` may have more rows than the tokenizer has tokens."""
+
+    width: int
+    mlp: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int = VOCABULARY
+
+
+SIZES = {
+    "15m": Size(384, 1024, 6, 6, 6),
+    "32m": Size(512, 1408, 8, 8, 4),
+    "135m": Size(576, 1536, 30, 9, 3, vocabulary=49_152),
+}
+"""The last has the shape of SmolLM2-135M."""
+ROWS = ("alpaca", "mean120", "full")
+MEAN = 120
+"""Mean length of the rows ``mean120``, in tokens."""
+
+
+def make(folder: Path, alpaca: Path | None, *, size: str = "32m", kind: str = "alpaca") -> None:
     """Write ``model/``, ``adapter/``, ``rows.jsonl`` (all rows) and ``short.jsonl`` (the shortest) in ``folder``."""
-    tokenizer = make_start(folder)
-    rows = alpaca_rows(alpaca) if alpaca else generated_rows()
-    lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in rows]
-    shortest = sorted(sorted(range(len(rows)), key=lambda row: (lengths[row], row))[:SHORT_ROWS])
-    write_rows(folder / "rows.jsonl", rows)
-    write_rows(folder / "short.jsonl", [rows[row] for row in shortest])
+    tokenizer = make_start(folder, size=size)
+    every = alpaca_rows(alpaca) if alpaca else generated_rows()
+    lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in every]
+    by_length = sorted(range(len(every)), key=lambda row: (lengths[row], row))
+    write_rows(folder / "rows.jsonl", chosen_rows(kind, every, lengths, by_length))
+    write_rows(folder / "short.jsonl", [every[row] for row in sorted(by_length[:SHORT_ROWS])])
 
 
-def make_start(folder: Path) -> Any:
+def chosen_rows(
+    kind: str, rows: Sequence[dict[str, Any]], lengths: Sequence[int], by_length: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The rows of a ``kind``, in their order."""
+    if kind == "full":
+        return joined_rows(rows, lengths)
+    count = len(rows)
+    while kind == "mean120" and count > 1 and sum(lengths[row] for row in by_length[:count]) > MEAN * count:
+        count -= 1
+    return [rows[row] for row in sorted(by_length[:count])]
+
+
+def joined_rows(rows: Sequence[dict[str, Any]], lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """Neighbours as one conversation of at least ``MAX_TOKENS`` (both sides cut what is longer); a rest is left out."""
+    found: list[dict[str, Any]] = []
+    turns: list[dict[str, str]] = []
+    tokens = 0
+    for row, length in zip(rows, lengths, strict=True):
+        turns += row["messages"]
+        tokens += length
+        if tokens >= MAX_TOKENS:
+            found.append({"messages": turns})
+            turns, tokens = [], 0
+    return found
+
+
+def make_start(folder: Path, *, size: str = "32m") -> Any:
     """Write ``model/`` and ``adapter/``; returns the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
-    model = make_model(len(tokenizer))
+    model = make_model(SIZES[size])
     for part in (tokenizer, model):
         part.save_pretrained(folder / "model")
     make_adapter(model, folder / "adapter")
@@ -78,7 +128,7 @@ def library_texts() -> Iterator[str]:
         yield file.read_text(encoding="utf-8", errors="ignore")
 
 
-def make_model(vocabulary: int) -> Any:
+def make_model(size: Size) -> Any:
     """The Llama, float32, seed 0."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -86,12 +136,12 @@ def make_model(vocabulary: int) -> Any:
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=512,
-            intermediate_size=1408,
-            num_hidden_layers=8,
-            num_attention_heads=8,
-            num_key_value_heads=4,
+            vocab_size=size.vocabulary,
+            hidden_size=size.width,
+            intermediate_size=size.mlp,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.kv_heads,
             max_position_embeddings=2048,
             tie_word_embeddings=True,
             pad_token_id=0,
@@ -145,5 +195,16 @@ def _row(question: str, answer: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
+def asked() -> argparse.Namespace:
+    """The command line of every maker."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--size", choices=sorted(SIZES), default="32m")
+    parser.add_argument("--rows", choices=ROWS, default="alpaca")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    options = asked()
+    make(options.folder, options.data, size=options.size, kind=options.rows)

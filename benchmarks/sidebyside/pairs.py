@@ -1,27 +1,27 @@
 """What both sides train where answers are compared: the model and adapter of ``material``, and pairs of answers.
 
-    python -m sidebyside.pairs FOLDER [FILE]
+    python -m sidebyside.pairs FOLDER [FILE] [--size 32m]
 
-``FILE`` is a JSON list of rows with ``instruction``, ``input``, ``chosen`` and ``rejected``; without one the pairs are
-Seedling's generated instructions, each with the answer to the next one as the worse answer.
+``FILE`` is a JSON list of rows with ``instruction``, ``input``, ``chosen`` and ``rejected``, or with a one-turn
+conversation and two answers as ``{from, value}``; without one the pairs are Seedling's generated instructions, each
+with the answer to the next one as the worse answer.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sidebyside.material import SHORT_ROWS, make_start, write_rows
+from sidebyside.material import SHORT_ROWS, asked, make_start, write_rows
 
 GENERATED_PAIRS = 1000
 
 
-def make(folder: Path, file: Path | None) -> None:
+def make(folder: Path, file: Path | None, *, size: str = "32m") -> None:
     """Write ``model/``, ``adapter/``, ``rows.jsonl`` (all pairs) and ``short.jsonl`` (the shortest) in ``folder``."""
-    tokenizer = make_start(folder)
+    tokenizer = make_start(folder, size=size)
     rows = pairs_of(file) if file else generated_pairs()
     for row in rows:
         answers = (row["prompt"] + row[name] for name in ("chosen", "rejected"))
@@ -33,14 +33,23 @@ def make(folder: Path, file: Path | None) -> None:
 
 def pairs_of(file: Path) -> list[dict[str, Any]]:
     """The pairs of a JSON list whose answers differ and are not empty."""
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    questions = ["\n".join(filter(None, (row["instruction"], row.get("input")))) for row in rows]
-    answers = [(row["chosen"].strip(), row["rejected"].strip()) for row in rows]
+    read = [turns_of(row) for row in json.loads(file.read_text(encoding="utf-8"))]
     return [
         pair(question, chosen, rejected)
-        for question, (chosen, rejected) in zip(questions, answers, strict=True)
-        if chosen and rejected and chosen != rejected
+        for question, chosen, rejected in read
+        if question and chosen and rejected and chosen != rejected
     ]
+
+
+def turns_of(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Question, better and worse answer of a row in either form; an empty question where there are several turns."""
+    if "conversations" in row:
+        (first, *more), answers = row["conversations"], [row[name]["value"] for name in ("chosen", "rejected")]
+        question = "" if more else first["value"]
+    else:
+        question = "\n".join(filter(None, (row["instruction"], row.get("input"))))
+        answers = [row[name] for name in ("chosen", "rejected")]
+    return question, answers[0].strip(), answers[1].strip()
 
 
 def generated_pairs() -> list[dict[str, Any]]:
@@ -62,4 +71,5 @@ def pair(question: str, chosen: str, rejected: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    options = asked()
+    make(options.folder, options.data, size=options.size)

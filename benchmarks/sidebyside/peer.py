@@ -1,7 +1,7 @@
 """TRL's side: ``SFTTrainer`` or ``DPOTrainer`` on a PEFT model that starts from the same saved adapter.
 
     python -m sidebyside.peer '{"material": …, "rows": …, "steps": …, "batch": …, "setting": …, "order": …,
-                                "objective": "sft" | "dpo", "cached": false}'
+                                "objective": "sft" | "dpo", "method": "lora" | "full", "cached": false}'
 
 Settings:
     default   float32 weights, bf16 autocast, activation checkpointing (what ``SFTConfig`` and ``DPOConfig`` give)
@@ -24,7 +24,7 @@ from typing import Any
 
 from sidebyside.child import Steps
 from sidebyside.material import MAX_TOKENS
-from sidebyside.ours import RATES, objective_of
+from sidebyside.ours import method_of, objective_of, rate_of
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,13 @@ def main(options: dict[str, Any]) -> None:
 
 
 def sft_trainer(options: dict[str, Any], setting: Setting) -> Any:
-    """Of a PEFT model with the saved adapter."""
+    """Of a PEFT model with the saved adapter, or of the base itself."""
     from peft import PeftModel
     from trl import SFTConfig, SFTTrainer
 
-    base, tokenizer, rows = parts(options, setting)
-    model = PeftModel.from_pretrained(base, Path(options["material"]) / "adapter", is_trainable=True)
+    model, tokenizer, rows = parts(options, setting)
+    if method_of(options) == "lora":
+        model = PeftModel.from_pretrained(model, Path(options["material"]) / "adapter", is_trainable=True)
     config = SFTConfig(assistant_only_loss=True, **common(options, setting))
     return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
 
@@ -124,7 +125,7 @@ def common(options: dict[str, Any], setting: Setting) -> dict[str, Any]:
         "output_dir": "trl",
         "max_steps": options["steps"],
         "per_device_train_batch_size": options["batch"],
-        "learning_rate": RATES[objective_of(options)],
+        "learning_rate": rate_of(options),
         "lr_scheduler_type": "constant",
         "max_length": MAX_TOKENS,
         "bf16": setting.autocast,

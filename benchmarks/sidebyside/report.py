@@ -44,13 +44,14 @@ def real_rows(path: str) -> Path | None:
     return file if file and file.is_file() else None
 
 
-def prepared(maker: str, data: Path | None, work: Path) -> Path:
-    """The folder that ``sidebyside.<maker>`` makes of ``data``, made once for this data and maker."""
+def prepared(maker: str, data: Path | None, work: Path, *more: str) -> Path:
+    """The folder that ``sidebyside.<maker>`` makes of ``data`` with the options ``more``, made once."""
     sources = [HERE.joinpath(f"{name}.py").read_bytes() for name in sorted({"material", maker})]
-    folder = CACHE / f"material-{digest(*sources, data.read_bytes() if data else b'generated')}"
+    rows = data.read_bytes() if data else b"generated"
+    folder = CACHE / f"material-{digest(*sources, rows, *map(str.encode, more))}"
     if not (folder / "done").is_file():
         say("making model, adapter and rows")
-        run(maker, str(folder), *([str(data.resolve())] if data else []), work=work)
+        run(maker, str(folder), *([str(data.resolve())] if data else []), *more, work=work)
         (folder / "done").touch()
     return folder
 
@@ -113,12 +114,12 @@ def show_gate(report: Mapping[str, Any]) -> None:
         print(f"{mark} {check['name']:<44} {check['measured']:.2e}  (bound {check['bound']:.0e})")
 
 
-def show_bars(report: Mapping[str, Any], bars: Mapping[str, float]) -> None:
-    """What was measured beside the bars."""
+def show_bars(report: Mapping[str, Any], bars: Mapping[str, float | None]) -> None:
+    """What was measured beside the bars, where there are any."""
     by = "wall clock" if report["clock"] == "wall" else "CPU time: other programs were running"
     print(f"\n{'':<28}{'measured':>10}{'bar':>8}      (by {by})")
     for name, bar in bars.items():
-        print(f"{name:<28}{report[name]:>10.3f}{bar:>8}")
+        print(f"{name:<28}{report[name]:>10.3f}{'' if bar is None else bar:>8}")
 
 
 def say(text: str) -> None:
