@@ -205,14 +205,15 @@ def digest(files: list[Path]) -> str:
 
 
 def one(count: int, folder: Path, processes: int) -> dict[str, Any]:
-    """One size in ``folder``."""
-    rows, exam = folder / f"rows-{count}.jsonl", folder / "exam.jsonl"
+    """One size in ``folder``, which becomes the working directory: what is written names files by relative paths."""
+    os.chdir(folder)
+    rows, exam = Path(f"rows-{count}.jsonl"), Path("exam.jsonl")
     if not rows.exists():
-        temporary = folder / "writing.jsonl"
+        temporary = Path("writing.jsonl")
         write_rows(temporary, exam, count)
         temporary.replace(rows)
     with watched() as seen:
-        found = worked(rows, exam, folder, processes)
+        found = worked(rows, exam, Path(), processes)
     processor = sum(stage["processor"] for stage in found["stages"].values())
     return {**found, "memory_mb": seen["memory"] // 10**6, "microseconds_a_row": round(1e6 * processor / count)}
 

@@ -11,6 +11,7 @@ import click
 import error_pages
 from tunesmith.cli.main import COMMANDS, cli
 from tunesmith.cli.parts import Described, classes, described
+from tunesmith.data.convert import targets
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.reference import SCHEMA_FILE, json_schema, markdown_table, options, recipe_page
 
@@ -30,6 +31,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "rewards.md": parts_page("Rewards", "reward"),
         REFERENCE / "metrics.md": parts_page("Metrics", "metric"),
         REFERENCE / "curation.md": parts_page("Curation steps", "curate-step"),
+        REFERENCE / "builders.md": parts_page("Builders: rows from rows (`tunesmith data build`)", "builder"),
+        REFERENCE / "makers.md": parts_page("Makers: rows by a model (`tunesmith make`)", "maker"),
         REFERENCE / "formats.md": formats_page(),
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "errors.md": error_pages.page(),
@@ -46,9 +49,14 @@ def parts_page(title: str, kind: str) -> str:
 
 def formats_page() -> str:
     """A section for each data format."""
-    return "\n".join(
-        ["# Data formats\n", GENERATED, *(_section(part) + _columns(part) for part in described("format"))]
-    )
+    sections = [_section(part) + _columns(part) + _targets(part.name) for part in described("format")]
+    return "\n".join(["# Data formats\n", GENERATED, *sections])
+
+
+def _targets(name: str) -> str:
+    """What rows of a format convert to without loss."""
+    lines = [f"- `{one.name}`: {f'some rows ({one.why})' if one.why else 'all rows'}" for one in targets(name)]
+    return "\n".join(["\nConverts to (`tunesmith data convert`):\n", *lines]) + "\n" if lines else ""
 
 
 def commands_page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,27 +73,51 @@ def test_tasks_come_equally_often_each_going_on_in_its_own_rows() -> None:
     assert feed.steps_in(1.0) == 18
 
 
-def test_the_outer_step_on_a_quadratic() -> None:
-    """Inner loss ½ (θ − c)², plain SGD at rate a: after k steps θ̃ = c + (1 − a)ᵏ (φ − c). With targets c₁, c₂ and
-    ε_i = r (1 − i/n):  φ₁ = φ₀ + ε₀ (θ̃₁ − φ₀),  φ₂ = φ₁ + ε₁ (θ̃₂ − φ₁)."""
+@pytest.mark.parametrize("kind", ["reptile", "fomaml"])
+def test_the_outer_step_on_a_quadratic(kind: str) -> None:
+    """Inner loss ½ (θ − c)², plain SGD at rate a: after k steps θ_k = c + (1 − a)ᵏ (φ − c). With targets c₁, c₂ and
+    ε_i = r (1 − i/n):  φ₁ = φ₀ + ε₀ (θ_k − φ₀),  φ₂ = φ₁ + ε₁ (θ_k − φ₁); of first-order MAML −a ∇L(θ_{k−1}) alone,
+    which is a (1 − a)ᵏ⁻¹ (c − φ)."""
     a, k, r, targets = 0.3, 3, 0.8, (2.0, -1.0)
     theta = torch.nn.Parameter(torch.tensor([0.5]))
     weights: Any = SimpleNamespace(parameters={"θ": theta}, values={"θ": theta.detach()})
     optimizer = torch.optim.SGD([theta], lr=a, momentum=0.0)
-    outer = Outer(_Nothing(), weights, optimizer, Reptile(inner_steps=k, rate=r))
+    outer = Outer(_Nothing(), weights, optimizer, Reptile(kind=kind, inner_steps=k, rate=r))
     for step in range(2 * k):
+        moment = Moment(step + 1, 2 * k)
         theta.grad = theta.detach() - targets[step // k]
+        outer.before_step(moment, weights.values)
         optimizer.step()
-        outer.after_step(Moment(step + 1, 2 * k), weights.values)
+        outer.after_step(moment, weights.values)
         assert bool(outer.state()) == (step % k != k - 1)
     phi = 0.5
     for iteration, target in enumerate(targets):
-        reached = target + (1 - a) ** k * (phi - target)
-        phi += r * (1 - iteration / 2) * (reached - phi)
+        whole = (1 - (1 - a) ** k) * (target - phi)
+        last = a * (1 - a) ** (k - 1) * (target - phi)
+        phi += r * (1 - iteration / 2) * (whole if kind == "reptile" else last)
     assert float(theta.detach()) == pytest.approx(phi, rel=1e-6)
 
 
+def test_first_order_maml_moves_by_what_the_last_update_did(tmp_path: Path) -> None:
+    """On a model: two plain updates on a task, and the start takes the second one alone."""
+    made, added = put(setting(tmp_path, steps=2), Reptile(kind="fomaml", inner_steps=2, anneal=False))
+    other = setting(tmp_path, steps=2, feed=made.feed)
+    start = {name: value.clone() for name, value in other.weights.values.items()}
+    fit(job(made, added, tmp_path / "run"), Progress())
+    plain = job(other, [], tmp_path / "plain", steps=1)
+    fit(plain, Progress())
+    once = {name: value.clone() for name, value in other.weights.values.items()}
+    fit(replace(plain, steps=2), Progress(step=1))
+    for name, value in made.weights.values.items():
+        last = other.weights.values[name] - once[name]
+        torch.testing.assert_close(value, start[name] + last, rtol=0.0, atol=1e-6)
+    assert all(not torch.allclose(once[name], start[name], atol=1e-4) for name in start)
+
+
 class _Nothing:
+    def before_step(self, moment: Moment, values: Any) -> None:
+        """Nothing."""
+
     def after_step(self, moment: Moment, values: Any) -> None:
         """Nothing."""
 
@@ -113,6 +138,7 @@ def test_reptile_starts_every_task_with_a_fresh_optimizer(tmp_path: Path) -> Non
 
 RESUMED: dict[str, list[Any]] = {
     "reptile": [Reptile(inner_steps=3)],
+    "fomaml": [Reptile(kind="fomaml", inner_steps=3)],
     "ewc": [Ewc(weight=50.0, rows=4)],
     "replay and noise": [Replay(share=0.3), Neftune(alpha=5.0)],
     "kl": [Kl(weight=1.0, data="auto", share=0.3)],

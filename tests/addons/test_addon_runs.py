@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tiny_base import make_base, make_rows
+from tunesmith.data import prepare as tokens
 from tunesmith.engine.sinks.jsonl import read
 from tunesmith.errors import UserError
 from tunesmith.recipe import Recipe
@@ -180,6 +181,33 @@ def test_later_stages_keep_what_earlier_ones_learned(material: Path, tmp_path: P
     assert [one.fields["data"][0]["path"] for one in stages[1].recipe.addons] == [first["train"][0]["path"]] * 2
     assert any("nll/replay" in event.get("terms", {}) for event in events(stages[1], "step"))
     assert all(event["penalty"] > 0.0 for event in events(stages[1], "step")[1:])
+
+
+def test_rows_of_earlier_stages_are_curated_too(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first stage never saw is not replayed in the second."""
+    prepared: list[tuple[str, int]] = []
+    prepare = tokens.prepare
+
+    def told(config: Any, *arguments: Any, **options: Any) -> Any:
+        found = prepare(config, *arguments, **options)
+        prepared.append((Path(config.train[0].path).suffix, len(found.train) + len(found.validation)))
+        return found
+
+    monkeypatch.setattr(tokens, "prepare", told)
+    lines = (material / "first.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "first.jsonl").write_text("\n".join([*lines[:10], *lines[:10]]), encoding="utf-8")
+    first, second = ({"train": [{"path": str(path)}]} for path in (tmp_path / "first.jsonl", material / "second.jsonl"))
+    asked = recipe(
+        material,
+        addons=[{"name": "replay", "share": 0.3, "data": "earlier"}],
+        curate=["exact-dedup"],
+        stages=[{"name": "one", "data": first}, {"name": "two", "data": second}],
+    )
+    go(asked, tmp_path / "run")
+    assert {suffix for suffix, _ in prepared} == {".curated"}
+    assert [count for _, count in prepared] == [10, 20, 10]
 
 
 def test_backward_transfer_by_hand() -> None:

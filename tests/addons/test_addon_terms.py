@@ -182,19 +182,23 @@ def test_r_drop_by_the_definition(tmp_path: Path) -> None:
 
 
 def test_r_drop_of_classes(tmp_path: Path) -> None:
-    """Scores of both passes; weighted losses are their mean."""
+    """Scores of both passes; weighted losses are their mean; both passes have a gradient."""
     rows = [replace(row, trained=np.arange(len(row)) == 0, labels=np.array([row.row % 3])) for row in examples(4)]
     objective = Twice(Classify(labels=("a", "b", "c")), 1.0)
     batch = objective.collate(rows)
-    scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     terms = {term.name: term.values for term in objective.loss(Outputs(scores=scores), batch)}
     log_p = torch.log_softmax(scores, -1)
     for number in range(4):
         one, other = log_p[number], log_p[number + 4]
         kl = [(left.exp() * (left - right)).sum() for left, right in ((one, other), (other, one))]
-        assert float(terms["r_drop"][number]) == pytest.approx(float(sum(kl)) / 2, rel=1e-5)
-        mean = -(one + other)[number % 3] / 2
-        assert float(terms[next(iter(terms))][number]) == pytest.approx(float(mean), rel=1e-5)
+        apart = torch.stack(kl).sum() / 2
+        assert float(terms["r_drop"][number].detach()) == pytest.approx(float(apart.detach()), rel=1e-5)
+        slopes = [torch.autograd.grad(each, scores, retain_graph=True)[0] for each in (terms["r_drop"][number], apart)]
+        assert torch.allclose(*slopes, atol=1e-6)
+        assert bool((slopes[0].abs().sum(dim=1)[[number, number + 4]] > 1e-3).all())
+        mean = -(one + other)[number % 3].detach() / 2
+        assert float(terms[next(iter(terms))][number].detach()) == pytest.approx(float(mean), rel=1e-5)
 
 
 def test_two_passes_without_dropout_are_one(tmp_path: Path) -> None:

@@ -183,12 +183,19 @@ def test_compare_shows_the_values_and_the_paired_difference(call: Tunesmith, lib
             "b": {"task nll": estimate(1.5), "task perplexity": estimate(4.5)},
         },
         "differences": {"b": {"task nll": {"value": -0.5, "low": -0.75, "high": None}}},
+        "score": "task nll",
+        "trade": {
+            name: {"score": score, "forgetting": None, "memory": 1 << 20, "speed": 10.0, "pareto": name == "b"}
+            for name, score in (("a", 2.0), ("b", 1.5))
+        },
     }
-    library.compare = lambda _: answer
+    library.compare = lambda _, **__: answer
     said = call("compare", "a", "b")
     lines = [line.split() for line in said.out.splitlines()]
     assert ["task", "nll", "a", "2", "[1.75,", "2.25]"] in lines
     assert ["b", "1.5", "[1.25,", "1.75]", "-0.5"] in lines
+    assert ["*", "b", "1.5", "-", "1", "10"] in lines, "no other run beats it"
+    assert ["a", "2", "-", "1", "10"] in lines
     assert ["b", "4.5", "[4.25,", "4.75]"] in lines, "perplexity has no difference of its own"
     assert "difference to a" in said.out
     assert "not the same rows" not in said.out
@@ -196,7 +203,9 @@ def test_compare_shows_the_values_and_the_paired_difference(call: Tunesmith, lib
 
 
 def test_compare_says_that_other_rows_have_no_paired_difference(call: Tunesmith, library: ModuleType) -> None:
-    library.compare = lambda _: {
+    library.compare = lambda _, **__: {
+        "trade": {},
+        "score": None,
         "first": "a",
         "same_rows": False,
         "runs": {
@@ -359,12 +368,13 @@ def test_parts_tell_their_options_and_paper(kind: str, name: str, call: Tunesmit
 def test_an_unknown_suite_is_told_with_the_shipped_one(call: Tunesmith, library: ModuleType) -> None:
     said = call("eval", "embedded", "--suite", "nope")
     assert said.code == 2
-    assert "allowed: embedded, the path of a suite file" in said.err
+    assert "tunesmith:instructions, embedded, the path of a suite file" in said.err
     assert "Did you mean 'embedded'?" in call("eval", "embedded", "--suite", "embeded").err
 
 
 def test_the_shipped_suite_is_named_as_it_is_known() -> None:
-    from tunesmith.cli.eval import SHIPPED
+    from tunesmith.cli.eval import EMBEDDED, SCHEME
+    from tunesmith.evaluation import suites
     from tunesmith.run.suites import EMBEDDED_SUITE
 
-    assert SHIPPED == (EMBEDDED_SUITE,)
+    assert (EMBEDDED, SCHEME) == (EMBEDDED_SUITE, suites.SCHEME)

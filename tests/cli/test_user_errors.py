@@ -152,8 +152,34 @@ def test_more_steps_for_a_finished_run_are_told_how(train: Train) -> None:
     assert "model.start=run" in said.err
 
 
-def test_a_run_that_was_refused_is_no_model_folder(train: Train, call: Tunesmith) -> None:
+def test_a_run_that_was_refused_leaves_no_folder(train: Train, call: Tunesmith, tmp_path: Path) -> None:
     assert train(jsonl(ROWS), "data.max_tokens=8").code == 2
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "begun").mkdir()
+    for words in (("chat", "./begum", "-m", "hi"), ("eval", "./begum", "--suite", "embedded")):
+        said = call(*words, "--json")
+        assert said.code == 2
+        assert "Did you mean" not in said.err
+
+
+def test_what_else_is_in_the_folder_of_a_refused_run_stays(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert train(jsonl(ROWS), "data.max_tokens=8").code == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_was_stopped_before_its_model_was_loaded_is_no_model_folder(
+    train: Train, call: Tunesmith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith.run import training
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_scorable", stop)
+        assert train(jsonl(ROWS)).code == 130
     for words in (("chat", "run", "-m", "hi"), ("eval", "run"), ("eval", "run", "--suite", "embedded")):
         said = call(*words, "--json")
         assert (said.code, said.json["error"]["code"]) == (2, "no-result"), words

@@ -5,16 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from small_tokenizers import KINDS, trained_tokenizer
 
 from tiny_base import make_tokenizer
+from tunesmith.contracts.batch import Example
 from tunesmith.contracts.data import Candidate, Encoding, Message, Record
 from tunesmith.data.candidates import branched, compared
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.formats import FORMATS
 from tunesmith.data.formats.base import BadRow
-from tunesmith.data.show import runs
+from tunesmith.data.show import answer_names, runs
 from tunesmith.data.store import example_of
 
 QUESTION = (Message("system", "be kind"), Message("user", "what is the word?"))
@@ -132,5 +134,22 @@ def test_answers_are_shown_one_under_the_other() -> None:
     encoder = ChatEncoder.build(make_tokenizer())
     example = example_of(branched(encoder.candidates(record("yes", "no"))), 0)
     shown = [(text, trained) for text, trained, _ in runs(example, encoder.tokens)]
-    assert [text for text, _ in shown if text.startswith("\n[answer")] == ["\n[answer 1] ", "\n[answer 2] "]
+    assert [text for text, _ in shown if text.startswith("\n[")] == ["\n[chosen] ", "\n[rejected] "]
     assert [text for text, trained in shown if trained] == ["yes", "<|im_end|>", "no", "<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("example", "names"),
+    [
+        ({"branches": (3, 5)}, ["chosen", "rejected"]),
+        ({"branches": (3, 5, 7)}, ["answer 1, the best", "answer 2", "answer 3"]),
+        ({"branches": (3,), "extras": {"wanted": np.array([1.0])}}, ["wanted"]),
+        ({"branches": (3,), "extras": {"wanted": np.array([0.0])}}, ["not wanted"]),
+        ({"branches": (0, 3, 5), "labels": np.zeros(9)}, ["anchor", "positive", "negative 1"]),
+        ({"branches": (3,)}, ["answer 1"]),
+        ({}, []),
+    ],
+)
+def test_answers_have_names(example: dict[str, Any], names: list[str]) -> None:
+    ids = np.arange(9)
+    assert answer_names(Example(ids, ids > 3, 0, **example)) == names

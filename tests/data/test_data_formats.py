@@ -24,7 +24,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "squad": {"question": "what?", "context": "a story", "answers": [{"text": "story", "answer_start": 2}]},
     "embedding": {"anchor": "a story", "positive": "a tale"},
     "tagged": {"tokens": ["a", "story"], "tags": ["O", "X"]},
+    "spans": {"text": "a story", "spans": [[2, 7, "X"]]},
     "labelled": {"text": "a story", "label": 1},
+    "files": {"text": "a story", "path": "a.txt", "language": "text"},
+    "image-text": {"image": "a.png", "question": "add", "answer": "3"},
     "text": {"text": "a story"},
     "paragraphs": {"text": "a story"},
     "lines": {"text": "a story"},
@@ -34,6 +37,7 @@ SAID = {
     "sharegpt": [("user", "hi"), ("assistant", "hello")],
     "messages": [("user", "hi"), ("assistant", "hello")],
     "prompt-completion": [("user", "Intent:"), ("assistant", " card")],
+    "image-text": [("user", "<image>add"), ("assistant", "3")],
     "preference": [("user", "add")],
     "ranked": [("user", "add")],
     "unpaired": [("user", "add")],
@@ -83,10 +87,10 @@ def test_messages_carry_tools_and_calls_with_parsed_arguments() -> None:
         {"role": "tool", "content": "rain", "tool_call_id": "1"},
         {"role": "assistant", "content": "It rains."},
     ]
-    record = read("messages", {"messages": turns, "tools": '[{"type": "function"}]'})
+    record = read("messages", {"messages": turns, "tools": '[{"name": "weather"}]'})
     assert [one.role for one in record.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert record.messages[2].extra["tool_calls"][0]["function"] == {"name": "weather", "arguments": {"city": "Oslo"}}
-    assert record.tools == ({"type": "function"},)
+    assert record.tools == ({"name": "weather"},)
 
 
 def test_sharegpt_reads_function_calls_and_an_answer_column() -> None:
@@ -122,7 +126,7 @@ def test_prompt_and_completion_as_messages_keep_the_template() -> None:
         ("messages", {"messages": [{"role": "assistant", "content": "x"}]}, "no question"),
         ("messages", {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}]}, "empty"),
         ("messages", {"messages": [{"content": "x"}]}, "unknown role None"),
-        ("messages", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
+        ("messages", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input_audio"),
         ("messages", {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "no function name"),
         ("prompt-completion", {"prompt": "x", "completion": None}, "'completion' is missing"),
         ("text", {"text": None}, "'text' is missing"),

@@ -12,6 +12,7 @@ import pytest
 
 from families import tiny
 from tunesmith.contracts.data import Prompt
+from tunesmith.contracts.sampler import Ask
 from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
 from tunesmith.evaluation.comparison import Comparison, as_dict, compare_answers, compare_loss
@@ -33,8 +34,8 @@ class Scripted:
     def __init__(self, answers: list[Answer]) -> None:
         self.answers = answers
 
-    def each(self, prompts: Sequence[Sequence[int]], **_: Any) -> Iterator[Finished]:
-        for number in reversed(range(len(prompts))):
+    def sample_each(self, asks: Sequence[Ask]) -> Iterator[Finished]:
+        for number in reversed(range(len(asks))):
             yield Finished(number, self.answers[number])
 
 

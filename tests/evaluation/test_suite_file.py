@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tunesmith.errors import UserError
 from tunesmith.evaluation.answers import AnswerReport, AnswerRow
 from tunesmith.evaluation.checks import Check, add_check
 from tunesmith.evaluation.suite import load_suite
-from tunesmith.evaluation.suite_run import Asking, Measures, Question, SuiteResult, run_suite
+from tunesmith.evaluation.suite_plan import Asking, Measures, Question, Way, run_suite
+from tunesmith.evaluation.suite_run import SuiteResult
+from tunesmith.metrics.likelihood import Continuation, Likelihood
 from tunesmith.metrics.perplexity import Losses
 from tunesmith.recipe.load import validated
 
@@ -45,7 +48,7 @@ def measures(says: Mapping[str, str | list[str]], *, nll: float = 0.0) -> Measur
     def read(rows: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in rows.read_text().splitlines()]
 
-    def questions(rows: Sequence[Mapping[str, Any]], column: str) -> list[Question]:
+    def questions(rows: Sequence[Mapping[str, Any]], column: str, way: Way) -> list[Question]:
         found = []
         for row in rows:
             references = row.get(column) or ([row["answer"]] if "answer" in row else [])
@@ -65,7 +68,10 @@ def measures(says: Mapping[str, str | list[str]], *, nll: float = 0.0) -> Measur
         ones = np.ones(len(rows))
         return Losses(nll * ones, ones, 4 * ones)
 
-    return Measures(read, questions, answers, losses)
+    def likelihoods(asked: Sequence[Continuation], way: Way) -> list[Likelihood]:
+        return [Likelihood(-nll * len(one.text), len(one.text), greedy=False) for one in asked]
+
+    return Measures(read, questions, answers, losses, likelihoods, lambda which: f"there are no {which} rows")
 
 
 def measured(path: Path, says: Mapping[str, str | list[str]] | None = None, *, nll: float = 0.0) -> SuiteResult:
@@ -154,7 +160,7 @@ def test_rows_that_can_never_be_measured_are_told_before_anything_is_answered(tm
 
     model = measures({})
     with pytest.raises(UserError, match="has no number: 'y'") as told:
-        run_suite(load_suite(written(tmp_path, text)), Measures(model.read, model.questions, never, model.losses, None))
+        run_suite(load_suite(written(tmp_path, text)), replace(model, answers=never))
     assert told.value.code == "unmeasurable-row"
 
 
@@ -247,8 +253,12 @@ def test_a_check_that_says_nothing_or_no_expression_is_told() -> None:
         ("tasks: [{name: a, row: x.jsonl}]", "unknown-key", "Did you mean 'rows'"),
         ("task: []", "unknown-key", "Did you mean 'tasks'"),
         ("tasks: [{name: a, rows: [{text: x}], metric: exact-match}]", "unknown-metric", "Did you mean 'exact_match'"),
-        ("tasks: [{name: a, rows: [{text: x}], threshold: high}]", "wrong-type", "tasks.0.threshold"),
-        ("tasks: [{rows: [{text: x}]}]", "missing-value", "tasks.0.name is missing"),
+        (
+            "tasks: [{name: a, rows: [{text: x}], threshold: high}]",
+            "wrong-type",
+            "threshold has the wrong type, in the task 'a'",
+        ),
+        ("tasks: [{rows: [{text: x}]}]", "missing-value", "name is missing, in tasks 1"),
         ("tasks: []", "empty-suite", "has no task"),
         ("", "empty-suite", "has no task"),
         ("- a", "not-a-suite", "got a list"),

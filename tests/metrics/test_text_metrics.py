@@ -181,7 +181,7 @@ def test_every_metric_of_answers_is_best_for_equal_ones_and_knows_its_direction(
     for name in TABLE:
         metric = TABLE.load(name)()
         assert name == metric.NAME
-        if not isinstance(metric, Metric) or not metric.needs_references or name == "numeric":
+        if not isinstance(metric, Metric) or not metric.needs_references or name in ("numeric", "extracted"):
             continue
         text = "the river is long and it has 12 towns"
         good, bad = (metric.estimate(units([answer] * 3, [[text]] * 3)).value for answer in (text, "qqq zzz"))

@@ -26,12 +26,12 @@ PAIRS = 2 * (3 * 3 + 5 * 5)
 """Of causal attention: 2 s H h a token."""
 
 
-def counted(method: dict[str, Any], quantize: str = "none") -> float:
+def counted(method: dict[str, Any], quantize: str = "none", **options: float) -> float:
     model = tiny("llama").requires_grad_(False)
     if quantize != "none":
         quantize_model(model, quantize)
     build(TABLE, Part.model_validate(method)).attach(model)
-    return update_flops(model, LENGTHS, LOSS)
+    return update_flops(model, LENGTHS, LOSS, **options)
 
 
 def test_full_is_six_flops_a_weight() -> None:
@@ -55,3 +55,11 @@ def test_a_prompt_s_vectors_are_rows_of_every_sequence(method: dict[str, Any]) -
 def test_a_prefix_is_seen_by_every_token_and_has_no_rows(method: dict[str, Any]) -> None:
     pairs = PAIRS + 4 * 7 * TOKENS
     assert counted(method) == 4 * P * TOKENS + 4 * HEAD * LOSS + 3.5 * pairs * WIDTH
+
+
+@pytest.mark.parametrize("trunk", [1.0, 0.25])
+def test_below_the_lowest_adapted_layer_there_is_a_forward_pass_for_the_rows_that_are_run(trunk: float) -> None:
+    p = 2 * 2 * ((64 + 64) * 2 + (64 + 32) * 2 + (64 + 96) * 3)
+    layers = (P / 2 * (2 * trunk + 4) + 6 * p) * TOKENS
+    expected = layers + 4 * HEAD * LOSS + (trunk + 3.5) * PAIRS * WIDTH / 2
+    assert counted({"name": "lora", "rank": 4, "layers": [1]}, trunk=trunk) == expected

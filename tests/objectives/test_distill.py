@@ -20,7 +20,7 @@ from tunesmith.models import head as heads
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.models.vocabulary import check_same_vocabulary
 from tunesmith.objectives import stored_teacher
-from tunesmith.objectives.distill import Distill
+from tunesmith.objectives.distill import OWN, Distill
 from tunesmith.objectives.divergence import divergence
 from tunesmith.objectives.stored_teacher import COLUMN, IDS, LOGPROBS
 
@@ -166,6 +166,43 @@ def test_all_tokens_stored_are_the_teacher_itself(kind: Any, tail: Any) -> None:
     offline = Distill(divergence=kind, stored=VOCABULARY, tail=tail)
     kept = stored(rows, teacher, VOCABULARY)
     assert float(divided(offline, student, offline.collate(kept), kept).detach()) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_chunk_of_what_is_stored_is_its_own_rows() -> None:
+    student, teacher = policies()
+    rows = stored(examples(), teacher, 4)
+    objective = Distill(stored=4)
+    batch = objective.collate(rows)
+    with torch.no_grad():
+        logits = all_logits(student, batch)
+        whole = objective.divergences(logits, slice(0, len(logits)), batch)
+        parts = [
+            objective.divergences(logits[at], at, batch) for at in (slice(0, 5), slice(5, 6), slice(6, len(logits)))
+        ]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-6, atol=1e-7)
+    assert len(whole.unique()) == len(whole)
+
+
+def test_answers_of_its_own_are_not_imitated() -> None:
+    """The hard loss is that of the rows' own answers, and divided by their tokens alone; the divergence is of all."""
+    student, teacher = policies()
+    given = examples()
+    rows = [replace(one, extras={OWN: np.array([at == 1], dtype=np.float32)}) for at, one in enumerate(given)]
+    objective = Distill(teacher="any", hard=0.5)
+    with torch.no_grad():
+        both = {
+            name: {term.name: term.values / objective.counts(some)[term.name] for term in objective.loss(
+                student(batch, objective.want), batch)}
+            for name, some in (("own", rows), ("given", given))
+            for batch in (with_teacher(objective, some, teacher),)
+        }  # fmt: skip
+        alone = [given[0], given[2]]
+        batch = with_teacher(objective, alone, teacher)
+        (imitated,) = [term for term in objective.loss(student(batch, objective.want), batch) if term.name == "nll"]
+    torch.testing.assert_close(both["own"]["divergence"], both["given"]["divergence"])
+    assert float(both["own"]["nll"][1]) == 0.0
+    wanted = float(imitated.values.sum()) / objective.counts(alone)["nll"]
+    assert float(both["own"]["nll"].sum()) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_tail_is_one_event() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -99,3 +99,29 @@ def test_trl_says_the_same(beta: float, temperature: float) -> None:
         (teacher[0] / temperature).log_softmax(-1), (student[0] / temperature).log_softmax(-1), kind="js", beta=beta
     )
     assert torch.allclose(theirs[0].sum(-1) if theirs.ndim == 3 else theirs, ours, atol=1e-6)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("kind", "beta"), [("forward", 0.0), ("reverse", 1.0), ("js", 0.3)])
+@pytest.mark.parametrize("trainer", ["gkd", "distillation"])
+def test_trl_trains_on_the_same(trainer: str, kind: Any, beta: float) -> None:
+    """Values and gradients of the losses of both of its trainers; it has no factor T²."""
+    generator = torch.Generator().manual_seed(2)
+    student, teacher = (torch.randn(6, 9, generator=generator).requires_grad_() for _ in range(2))
+    heat = 1.7
+    logs = ((one / heat).log_softmax(-1) for one in (teacher, student))
+    ours = divergence(*logs, kind=kind, beta=beta if kind == "js" else 0.5).mean()
+    if trainer == "gkd":
+        module: Any = pytest.importorskip("trl.experimental.gkd.gkd_trainer", reason="needs the `peers` extra")
+        jsd = module.GKDTrainer.generalized_jsd_loss
+        theirs = jsd(student[None], teacher[None], beta=beta, temperature=heat, reduction="none")
+        theirs = (theirs.sum(-1) if theirs.ndim == 3 else theirs).mean()
+    else:
+        module = pytest.importorskip("trl.trainer.distillation_trainer", reason="needs the `peers` extra")
+        eye, mask = torch.eye(9), torch.ones(1, 6)
+        loss = module._chunked_divergence_loss
+        theirs, *_ = loss(student[None], teacher[None], eye, eye, mask, beta, temperature=heat)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
+    (mine,) = torch.autograd.grad(ours, student)
+    (other,) = torch.autograd.grad(theirs, student)
+    torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-7)

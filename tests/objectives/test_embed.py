@@ -120,6 +120,16 @@ def test_triplets_by_hand() -> None:
     assert one.hits.tolist() == [1.0, 0.0]
 
 
+def test_hard_negatives_are_candidates_of_every_row() -> None:
+    """Two rows with one and two negatives: each anchor chooses among both positives and all three negatives."""
+    objective, batch, rows = batch_of(triplets(1, 2), loss_function="contrastive", temperature=0.5)
+    given = vectors(len(batch.unit_ids))
+    unit = F.normalize(given, dim=-1)
+    anchors, candidates = unit[[0, 3]], unit[[1, 4, 2, 5, 6]]
+    wanted = -(2.0 * anchors @ candidates.T).log_softmax(-1).diagonal()
+    assert float(total(objective, given, batch, rows)) == pytest.approx(float(wanted.mean()), rel=1e-6)
+
+
 # Against sentence-transformers, on equal vectors
 
 

@@ -18,7 +18,9 @@ from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.formats.base import BadRow
 from tunesmith.errors import UserError
+from tunesmith.objectives import TABLE
 from tunesmith.objectives.kto import Kto
+from tunesmith.recipe.schema import EarlyStopping
 
 WANTED = [1.0, 0.0, 1.0]
 ROWS = [example(4 + at, 3 + at, row=at, extras={"wanted": [one]}) for at, one in enumerate(WANTED)]
@@ -101,12 +103,20 @@ def test_rows_are_single_marked_answers() -> None:
             Kto().encode(bad, encoder)
 
 
-@pytest.mark.parametrize(("scores", "word"), [([1.0, 1.0], "wanted"), ([0.0], "unwanted"), ([], "no answer")])
+@pytest.mark.parametrize(("scores", "word"), [([1.0, 1.0], "wanted"), ([0.0], "unwanted")])
 def test_rows_of_one_kind_are_refused(scores: list[float], word: str) -> None:
     assert Kto().learn([record(1.0), record(0.0)], max_tokens=8) == {}
     with pytest.raises(UserError, match=word) as caught:
         Kto().learn([record(score) for score in scores], max_tokens=8)
     assert caught.value.code == "one-class"
+
+
+def test_early_stopping_watches_every_measurement_the_right_way() -> None:
+    for name in TABLE:
+        objective = TABLE.load(name)
+        for metric in objective.metrics:
+            stopping = EarlyStopping(metric=f"validation_{metric}")
+            assert stopping.higher_is_better == (metric not in objective.lower_is_better), (name, metric)
 
 
 @pytest.mark.peer

@@ -96,6 +96,16 @@ def test_losses_add_by_weight_and_imitation_is_a_mean_over_chosen_tokens() -> No
     assert float(total(objective, outputs, batch, PAIRS).detach()) == pytest.approx(0.8 * pairs + 0.2 * 14.5 / 11)
 
 
+@pytest.mark.parametrize(
+    ("objective", "weight"), [(Simpo(sft=0.5), 0.5), (Cpo(sft=2.0), 2.0), (Orpo(), 1.0)], ids=["simpo", "cpo", "orpo"]
+)
+def test_imitation_is_of_the_chosen_answers_by_its_weight(objective: Any, weight: float) -> None:
+    outputs, batch = said(objective.collate(PAIRS), SUMS)
+    (one,) = [term for term in objective.loss(outputs, batch) if term.name == "sft"]
+    assert one.values.tolist() == pytest.approx([4.0, 1.5, 9.0])
+    assert (one.weight, objective.counts(PAIRS)["sft"]) == (weight, 11.0)
+
+
 def test_simpo_by_hand() -> None:
     """β = 2, γ = ½, means −4/3 and −6/5, −3/4 and −1/2, −3/2 and −5/2."""
     objective = Simpo(beta=2.0, gamma=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_loss_and_gradient_against_the_reference() -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
     mine, theirs = (torch.autograd.grad(loss, (logprob, value)) for loss in (found, wanted))
     torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_a_correction_weighs_the_tokens_of_the_policys_loss_alone() -> None:
+    rows, count = examples(names=(*NAMES, "correction")), sum(lengths())
+    objective = Ppo()
+    outputs = Outputs(logprob=flat(rows, "old").float(), entropy=torch.zeros(count), value=torch.zeros(count))
+    batch = objective.collate(rows)
+    plain = replace(batch, extras={name: one for name, one in batch.extras.items() if name != "correction"})
+    corrected, before = ({term.name: term.values for term in objective.loss(outputs, one)} for one in (batch, plain))
+    wanted = -batch.extras["advantage"] * batch.extras["correction"]  # ratios are 1
+    example = batch.groups[batch.readout.unit]
+    torch.testing.assert_close(corrected["policy"], torch.zeros(len(rows)).index_add(0, example, wanted))
+    torch.testing.assert_close(corrected["value"], before["value"])
 
 
 def scored() -> Scored:

@@ -185,6 +185,16 @@ def test_trl_gives_the_same(name: str, smoothing: float) -> None:
 
 
 @pytest.mark.peer
+def test_trl_normalises_by_length_and_imitates_the_same() -> None:
+    """Answers of two tokens: log-ratios are halved; imitation is the mean over all chosen tokens."""
+    chosen, rejected = (torch.tensor(values) / 2 for values in (CHOSEN, REJECTED))
+    ours = LOSSES["sigmoid"](compared(chosen, rejected, beta=0.3)).mean()
+    options = {"beta": 0.3, "smoothing": 0.0}
+    assert float(ours) == pytest.approx(trl_loss("sigmoid_norm", CHOSEN, REJECTED, **options), rel=1e-5)
+    assert -float(chosen.mean()) == pytest.approx(trl_loss("sft", CHOSEN, REJECTED, **options), rel=1e-5)
+
+
+@pytest.mark.peer
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_trl_has_the_same_divergences(divergence: Any) -> None:
     options: dict[str, Any] = {"beta": 0.3, "smoothing": 0.0, "divergence": divergence, "alpha": 0.4}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from families import tiny
-from rollouts.rigs import asker, decode, logprobs, questions, tools
+from rollouts.rigs import asker, decode, logprobs, questions, rewards, tools
 from tunesmith.contracts.sampler import Answer, Ask, Sampling
 from tunesmith.errors import UserError
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.objectives.grpo import Grpo
+from tunesmith.rollouts.best_of import best_of
 from tunesmith.rollouts.groups import Asking, examples_of, lengths_of
 from tunesmith.rollouts.look import look
 from tunesmith.rollouts.questions import check_room
@@ -103,3 +106,17 @@ def test_room() -> None:
     assert "14 of" in str(check_room(50, max_new_tokens=30, context=64))
     with pytest.raises(UserError, match="no room for an answer"):
         check_room(64, max_new_tokens=30, context=64)
+
+
+def test_the_best_of_several_is_the_highest_of_each_prompt() -> None:
+    objective, policy = Grpo(answers=4, max_new_tokens=5), CausalPolicy(tiny("llama"))
+    score = rewards(lambda sample: float(sum(map(int, sample.answer.split()))))
+    found = best_of(tools(objective, policy, score).asking, list(questions(6)), score, n=4, seed=1)
+    each = np.array([chosen.rewards for chosen in found.chosen])
+    assert each.shape == (6, 4)
+    assert (each.max(axis=1) > each.mean(axis=1)).any()
+    assert found.one.value == pytest.approx(each.mean())
+    assert found.best.value == pytest.approx(each.max(axis=1).mean())
+    assert found.gain.value == pytest.approx(found.best.value - found.one.value)
+    assert [chosen.rewards[chosen.best] for chosen in found.chosen] == each.max(axis=1).tolist()
+    assert found.kl_bound == pytest.approx(math.log(4) - 3 / 4)

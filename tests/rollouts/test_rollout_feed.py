@@ -13,6 +13,7 @@ from rollouts.rigs import STOPS, feed, logprobs, rewards
 from tunesmith.contracts.batch import Example
 from tunesmith.contracts.reward import Sample
 from tunesmith.errors import UserError
+from tunesmith.generation.generator import Generator
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.objectives.grpo import Grpo
 from tunesmith.objectives.ppo import Ppo
@@ -120,6 +121,22 @@ def test_seeds_decide_what_is_sampled() -> None:
     one, again, other = (feed(objective(), rewards(even), seed=seed).update(0) for seed in (1, 1, 2))
     assert all(same(*pair) for pair in zip(one, again, strict=True))
     assert not all(np.array_equal(a.ids, b.ids) for a, b in zip(one, other, strict=False))
+
+
+def test_no_two_answers_of_a_rollout_are_drawn_with_one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One seed for the answers of two prompts would make them alike."""
+    seeds: list[int] = []
+    sample = Generator.sample
+
+    def watched(self: Generator, asks: Any, **options: Any) -> Any:
+        seeds.extend(seed for ask in asks for seed in ask.seeds)
+        return sample(self, asks, **options)
+
+    monkeypatch.setattr(Generator, "sample", watched)
+    made = feed(objective(mini_batches=2), rewards(even))
+    made.update(0)
+    made.update(2)
+    assert len(seeds) == len(set(seeds)) == 2 * 6 * 3
 
 
 def test_dynamic_sampling_answers_other_prompts_for_those_that_teach_nothing() -> None:

@@ -59,6 +59,47 @@ def test_a_later_stage_is_looked_at_before_the_first_one(material: Material, tmp
     assert caught.value.code == "unknown-target"
 
 
+@pytest.mark.parametrize(
+    ("objective", "code"),
+    [
+        ({"name": "distill", "teacher": "./nowhere"}, "model-not-found"),
+        ({"name": "grpo", "rewards": [{"name": "nowhere.py:good"}]}, "no-reward-function"),
+        (
+            {
+                "name": "grpo",
+                "rewards": [{"name": "length", "at_most": 3}],
+                "judge": [{"name": "model", "path": "runs/nowhere"}],
+            },
+            "not-a-run",
+        ),
+    ],
+)
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_an_objective_names_is_looked_for_before_the_first_stage(
+    objective: dict[str, Any], code: str, staged: bool, material: Material, tmp_path: Path
+) -> None:
+    recipe = material.recipe(method="full", steps=1)
+    changes: dict[str, Any] = {"objective": objective}
+    if staged:
+        changes = {"stages": [{"name": "first"}, {"name": "second", **changes}]}
+    with pytest.raises(UserError) as caught:
+        train(type(recipe).model_validate(recipe.model_dump() | changes), out=tmp_path / "run")
+    assert caught.value.code == code
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_an_earlier_stage_will_make_is_not_looked_for(material: Material) -> None:
+    from tunesmith.run.programme import stage_recipes
+
+    recipe = material.recipe(method="full", steps=1)
+    rewards = [{"name": "model", "path": "stage:first"}]
+    stages = [
+        {"name": "first", "objective": {"name": "reward"}},
+        {"name": "second", "start": "base", "objective": {"name": "grpo", "rewards": rewards}},
+    ]
+    assert len(stage_recipes(type(recipe).model_validate(recipe.model_dump() | {"stages": stages}))) == 2
+
+
 def test_a_skeleton_has_the_model_s_parameters_and_none_of_their_memory(material: Material) -> None:
     base = str(material.recipe(method="full", steps=1).model.base)
     bare, whole = skeleton(base), load_model(base)

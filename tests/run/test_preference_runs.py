@@ -146,7 +146,7 @@ def test_sft_then_dpo_starts_at_what_sft_made(tmp_path: Path) -> None:
         ("dpo", [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "a"}]}] * 9,
          "no-rows-left", "no rated answer"),
         ("kto", [{**unpaired(at), "label": True} for at in range(9)], "one-class", "all answers are wanted"),
-        ("kto", [pair(at) for at in range(9)], "one-class", "no answer is marked"),
+        ("kto", [pair(at) for at in range(9)], "no-rows-left", "`tunesmith formats unpaired`"),
         ("dpo", [pair(at) if at % 2 else {**pair(at), "chosen": pair(at)["rejected"]} for at in range(8)],
          "too-many-lost", "4 of 8 rows"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tunesmith.recipe.schema import TrainConfig
-from tunesmith.run.warnings import warnings
+from tunesmith.run.warnings import never_better, unwatchable, warnings
 
 
 def change(verdict: str, name: str = "nll") -> dict[str, Any]:
@@ -43,3 +43,20 @@ def test_worse_than_the_base_is_told(name: str) -> None:
     for verdict in ("better", "same", "unknown"):
         assert warnings(change(verdict, name), [4.0, 3.0], TrainConfig()) == []
     assert warnings({}, [4.0, 3.0], TrainConfig()) == []
+
+
+def test_a_metric_that_is_no_number_is_told() -> None:
+    watching = TrainConfig(early_stopping={"metric": "validation_auroc", "patience": 2})
+    text = unwatchable({"validation_auroc": float("nan"), "validation_loss": 1.0}, watching)
+    assert text is not None
+    assert "validation_auroc is no number" in text
+    assert "after 2 such evaluations training ends" in text
+    assert unwatchable({"validation_auroc": 0.5, "validation_loss": float("nan")}, watching) is None
+    plain = unwatchable({"validation_loss": float("inf")}, TrainConfig(early_stopping=None))
+    assert plain is not None
+    assert "validation_loss" in plain
+    assert "ends" not in plain
+    (told,) = never_better(watching, evaluated=True, best=None)
+    assert "validation_auroc was never a number" in told
+    assert never_better(watching, evaluated=True, best=4) == []
+    assert never_better(watching, evaluated=False, best=None) == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tunesmith.contracts.addon import Setting
 from tunesmith.contracts.batch import Batch, Example
@@ -13,6 +11,9 @@ from tunesmith.contracts.objective import Objective
 from tunesmith.errors import UserError
 from tunesmith.objectives.language import Language
 from tunesmith.recipe.schema import SourceConfig
+
+if TYPE_CHECKING:
+    import torch
 
 Data = Literal["auto"] | list[SourceConfig]
 """Rows of an add-on: text that the base writes itself, or files."""

@@ -19,7 +19,6 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from tunesmith.addons.around import Data
-from tunesmith.addons.fisher import kept
 from tunesmith.addons.pull import pull, start_of
 from tunesmith.contracts.addon import Added, Setting
 from tunesmith.contracts.batch import Example
@@ -44,6 +43,8 @@ class Ewc(PartConfig):
 
     def put(self, setting: Setting) -> Added:
         """One penalty an update; the Fisher information is kept in the run folder."""
+        from tunesmith.addons.fisher import kept
+
         fisher = kept(setting, lambda: self._examples(setting))
         start = start_of(setting.weights)
         return Added(penalty=lambda: pull(setting.weights, start, weight=self.weight, stiffness=fisher))

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
-
-import torch
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tunesmith.addons.around import (
     Around,
@@ -38,11 +36,15 @@ from tunesmith.objectives.divergence import divergence
 from tunesmith.recipe.base import PartConfig
 from tunesmith.recipe.schema import NonNegative, Share
 
+if TYPE_CHECKING:
+    import torch
+
+    TokenFn = Callable[[torch.Tensor, slice, Batch], torch.Tensor]
+
 NAME = "kl"
 OWN = -1
 """The data source of rows that carry nothing but this."""
 Direction = Literal["forward", "reverse"]
-TokenFn = Callable[[torch.Tensor, slice, Batch], torch.Tensor]
 
 
 class Kl(PartConfig):
@@ -105,6 +107,8 @@ class Close(Around):
         return [*terms, Term(NAME, apart, self.config.weight)]
 
     def _token_fn(self, inner: TokenFn | None) -> TokenFn:
+        import torch
+
         def token_fn(logits: torch.Tensor, rows: slice, batch: Batch) -> torch.Tensor:
             base = batch.beside["reference"]
             assert base.hidden is not None and base.logits is not None

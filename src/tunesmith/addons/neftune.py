@@ -8,14 +8,16 @@ whatever its own is. Only while training: what is measured and generated is with
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field
 
 from tunesmith.contracts.addon import Added, Setting
 from tunesmith.contracts.batch import Batch, Layout
 from tunesmith.recipe.base import PartConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Neftune(PartConfig):
@@ -49,6 +51,8 @@ class _Noise:
 
     def add(self, embedding: Any, _: Any, x: torch.Tensor) -> torch.Tensor | None:
         """``x [B, T, d]`` with noise, in training mode only."""
+        import torch
+
         if not embedding.training or self._layout is None:
             return None
         size = self.alpha * spread(self._layout, x.shape[0], x.shape[1]).to(x.device)
@@ -62,6 +66,8 @@ def spread(layout: Layout, rows: int, columns: int) -> torch.Tensor:
     L counts a shared beginning; that of the beginning itself is its longest sequence's. Segments stand one after the
     other in one row, or each in a row of its own (padded).
     """
+    import torch
+
     whole = list(layout.lengths)
     for segment, parent in enumerate(layout.parents or ()):
         if parent >= 0:

@@ -8,13 +8,15 @@ Distances are those of the float32 masters: a model that computes in bfloat16 ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from tunesmith.contracts.addon import Masters
 
-Values = Mapping[str, torch.Tensor]
-"""Float32 tensors by the stable names of trained parameters."""
+if TYPE_CHECKING:
+    import torch
+
+    Values = Mapping[str, torch.Tensor]
+    """Float32 tensors by the stable names of trained parameters."""
 
 
 def start_of(weights: Masters) -> dict[str, torch.Tensor]:
@@ -28,7 +30,7 @@ def pull(weights: Masters, start: Values, *, weight: float, stiffness: Values | 
     The gradient is put in by hand, ``(θ − stop(θ)) · ∂P/∂θ``, because the distance is not a function of the copy that
     the model computes with.
     """
-    value = torch.zeros((), device=next(iter(weights.values.values())).device)
+    value = next(iter(weights.values.values())).new_zeros(())
     carrier = value
     for name, parameter in weights.parameters.items():
         away = weights.values[name].detach() - start[name]

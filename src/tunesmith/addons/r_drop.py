@@ -13,11 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
-
-import torch
-from torch import nn
-from torch.utils.checkpoint import checkpoint
+from typing import TYPE_CHECKING, ClassVar
 
 from tunesmith.addons.around import Around, by_rows, refused, targets
 from tunesmith.contracts.addon import Added, Setting
@@ -27,6 +23,10 @@ from tunesmith.contracts.policy import Outputs
 from tunesmith.errors import UserError
 from tunesmith.recipe.base import PartConfig
 from tunesmith.recipe.schema import NonNegative
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 NAME = "r_drop"
 ROWS = 256
@@ -87,6 +87,9 @@ class Twice(Around):
 
     def _both(self, outputs: Outputs) -> torch.Tensor:
         """Half the symmetric divergence of each target ``[N/2]``."""
+        import torch
+        from torch.utils.checkpoint import checkpoint
+
         if outputs.scores is not None:
             first, second = outputs.scores.chunk(2)
             return disagreement(first, second)
@@ -102,7 +105,7 @@ class Twice(Around):
 
 def disagreement(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """½ (KL(P₁ ‖ P₂) + KL(P₂ ‖ P₁)) of each row, in nats: logits float32 ``[n, V]`` of both -> ``[n]``."""
-    left, right = torch.log_softmax(one, dim=-1), torch.log_softmax(other, dim=-1)
+    left, right = one.log_softmax(dim=-1), other.log_softmax(dim=-1)
     return 0.5 * ((left.exp() - right.exp()) * (left - right)).sum(-1)
 
 
@@ -112,6 +115,8 @@ def drops(policy: nn.Module) -> bool:
 
 
 def _rate(module: nn.Module) -> float:
+    from torch import nn
+
     rates = [getattr(module, name, 0.0) for name in DROPOUTS]
     own = module.p if isinstance(module, nn.Dropout) else 0.0
     return max([own, *(rate for rate in rates if isinstance(rate, float))])

@@ -2,6 +2,13 @@
 
     for iteration i of n:  task τ;  φ̃ = k optimizer updates on τ from φ;  φ ← φ + ε (1 − i/n) (φ̃ − φ)     (algorithm 1)
 
+or, with ``kind: fomaml``, first-order MAML (Finn, Abbeel & Levine 2017, arXiv:1703.03400, section 5.2): the start takes
+only the last of the k updates, made of the gradient after k − 1 of them on rows that those did not see,
+
+    φ ← φ + ε (1 − i/n) (φ_k − φ_{k−1}),      φ_k − φ_{k−1} = −α ∇L_τ(φ_{k−1})  where the optimizer is SGD of rate α,
+
+so it asks what helps *after* adapting, and leaves out the second derivatives of MAML (equation 1).
+
 Tasks are the data sources, each as often as the others, in an order drawn anew every round. Every task begins with a
 fresh optimizer: what moved one task does not move the next. Then adapt: a further stage (or run, by ``model.start``)
 on the new task's rows, without this add-on.
@@ -15,10 +22,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from tunesmith.addons.around import refuse_sampling, refused
@@ -31,6 +37,9 @@ from tunesmith.errors import UserError
 from tunesmith.recipe.base import PartConfig
 from tunesmith.seed import derive
 
+if TYPE_CHECKING:
+    import torch
+
 PREFIX = "reptile."
 
 
@@ -41,10 +50,13 @@ class Reptile(PartConfig):
     paper: ClassVar[str] = "https://arxiv.org/abs/1803.02999"
     use: ClassVar[str] = "Many small tasks now, more of the same kind later, each with few rows."
 
+    kind: Literal["reptile", "fomaml"] = "reptile"
+    """What moves the start: all updates on a task, or only the last of them (first-order MAML)."""
     inner_steps: Annotated[int, Field(gt=1)] = 5
     """Updates on one task before the start is moved (k); with one it would be ordinary training on mixed tasks."""
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """How far the start is moved towards what a task made of it, in the first iteration."""
+    """How far the start is moved towards what a task made of it (of `fomaml`: the share of the last update that it
+    takes), in the first iteration."""
     anneal: bool = True
     """Whether `rate` falls to zero in a straight line over the run."""
 
@@ -94,28 +106,39 @@ class TaskFeed(Stateless):
 
 
 class Outer:
-    """A method whose values are moved back towards the iteration's start after every inner loop."""
+    """A method whose values are moved back to (near) the iteration's start after every inner loop."""
 
     def __init__(self, inner: Attached, weights: Masters, optimizer: torch.optim.Optimizer, config: Reptile) -> None:
         self.inner, self.weights, self.optimizer, self.config = inner, weights, optimizer, config
         self.start = start_of(weights)
         self._inside = False
+        self._before_last: dict[str, torch.Tensor] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    def before_step(self, moment: Moment, values: Mapping[str, torch.Tensor]) -> None:
+        """The inner method's; and where an inner loop ends, first-order MAML remembers what it had come to."""
+        self.inner.before_step(moment, values)
+        self._inside = moment.step % self.config.inner_steps != 0 and moment.step != moment.steps
+        if self.config.kind == "fomaml" and not self._inside:
+            self._before_last = {name: value.detach().clone() for name, value in values.items()}
+
     def after_step(self, moment: Moment, values: Mapping[str, torch.Tensor]) -> None:
         """The outer step where an inner loop (or the run) ends."""
+        import torch
+
         self.inner.after_step(moment, values)
-        length = self.config.inner_steps
-        self._inside = moment.step % length != 0 and moment.step != moment.steps
         if self._inside:
             return
+        length = self.config.inner_steps
         done, iterations = (moment.step - 1) // length, math.ceil(moment.steps / length)
         rate = self.config.rate * (1.0 - done / iterations if self.config.anneal else 1.0)
         with torch.no_grad():
             for name, value in values.items():
-                value.copy_(self.start[name].lerp_(value, rate))
+                origin = self._before_last.get(name, self.start[name])
+                value.copy_(self.start[name].add_(value - origin, alpha=rate))
+        self._before_last = {}
         self.optimizer.state.clear()
 
     def state(self) -> Mapping[str, torch.Tensor]:

@@ -31,8 +31,9 @@ RECIPES = (".yaml", ".yml")
 def curate(given: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Clean the rows of FILE, or of a RECIPE's training sources, and write those that are kept.
 
-    Without --steps: those of the recipe, and for a file unicode, quality, exact-dedup and near-dedup. The ledger beside
-    the file says of every row what became of it. What was stopped goes on when the command is given again.
+    Without --steps: those of the recipe, and for a file unicode, roles, quality, conflicts, exact-dedup and near-dedup.
+    The ledger beside the file says of every row what became of it. What was stopped goes on when the command is given
+    again.
     """
     out, dry_run = options["out"], options["dry_run"]
     if (out is None) == (not dry_run):

@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.output import INTERRUPTED, emit, grid, interval, say, stdout
+from tunesmith.cli.made import options_of, show_made, tell, values_of
+from tunesmith.cli.output import INTERRUPTED, emit, say, stdout
 from tunesmith.making import TABLE
 from tunesmith.making.inputs import Inputs
-from tunesmith.recipe.reference import options
-from tunesmith.recipe.yaml12 import read_yaml
 
 COMMON: tuple[click.Parameter, ...] = (
     click.Argument(["model"], metavar="MODEL"),
@@ -20,8 +19,6 @@ COMMON: tuple[click.Parameter, ...] = (
     click.Option(["--dry-run"], is_flag=True, help="Say what would be asked, and ask nothing."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object on stdout; words stay on stderr."),
 )
-WORDS = ("template", "templates", "server", "served", "key_variable", "principles")
-"""Options that are taken word for word; all others are read as YAML."""
 VALUES = "Values are YAML: `--rewards numeric`, `--rewards '[numeric, {name: length, at_most: 200}]'`."
 PAIRS = click.Option(["--pairs"], type=click.Path(path_type=Path), help="File for pairs of answers (jsonl).")
 
@@ -38,7 +35,7 @@ def make() -> None:
 def command_of(kind: str) -> click.Command:
     """The command of a maker: its docstring, its options and those of all."""
     maker = TABLE.load(kind)
-    own = [*_options(Inputs), *_options(maker)]
+    own = [*options_of(Inputs), *options_of(maker)]
     text = " ".join((maker.__doc__ or "").split())
     return click.Command(
         kind,
@@ -49,26 +46,12 @@ def command_of(kind: str) -> click.Command:
     )
 
 
-def _options(config: Any) -> list[click.Parameter]:
-    return [
-        click.Option(
-            [f"--{option.path.replace('_', '-')}", option.path],
-            metavar="YAML" if "[" in option.allowed or "list" in option.allowed else "VALUE",
-            help=f"{option.help} [{'required' if option.default is None else option.default}]",
-        )
-        for option in options(config)
-        if "." not in option.path
-    ]
-
-
 def _make(kind: str, model: str, out: Path, **given: Any) -> int:
     as_json, dry_run, pairs = given.pop("as_json"), given.pop("dry_run"), given.pop("pairs", None)
-    named = {name: text for name, text in given.items() if text is not None}
-    values = {name: text if name in WORDS else read_yaml(text, f"--{name}") for name, text in named.items()}
     from tunesmith import run
 
     try:
-        found = run.make(kind, model, out=out, pairs=pairs, dry_run=dry_run, sinks=(_tell,), **values)
+        found = run.make(kind, model, out=out, pairs=pairs, dry_run=dry_run, sinks=(tell,), **values_of(given))
     except KeyboardInterrupt:
         say("\nStopped. What is written is kept; the same command goes on from there.")
         return INTERRUPTED
@@ -77,29 +60,8 @@ def _make(kind: str, model: str, out: Path, **given: Any) -> int:
     elif dry_run:
         _show_plan(found)
     else:
-        _show(found)
+        show_made(found)
     return 0
-
-
-def _tell(event: Any) -> None:
-    text = event.values.get("text")
-    if text is not None:
-        say(str(text))
-
-
-def _show(found: Mapping[str, Any]) -> None:
-    console = stdout()
-    rows = [(name, f"{count:,}", found[name]) for name, count in found["written"].items()]
-    console.print(grid(("made", "count", "file"), rows))
-    dropped = sorted(found["dropped"].items(), key=lambda item: -item[1])
-    if dropped:
-        console.print(grid(("not kept", "count"), [(reason, f"{count:,}") for reason, count in dropped]))
-    if found["measured"]:
-        measured = [(name.replace("_", " "), interval(one)) for name, one in found["measured"].items()]
-        console.print(grid(("measured", "mean [95% interval]"), measured))
-    if found["unreadable"]:
-        say(f"{found['unreadable']:,} rows could not be read.")
-    say(f"\nThe ledger: {found['ledger']}\nNext: tunesmith init {found['rows']}")
 
 
 def _show_plan(found: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``tunesmith methods``, ``objectives``, ``addons``, ``rewards``, ``metrics``, ``formats``: what the tables hold."""
+"""``tunesmith methods``, ``objectives``, ``addons``, ``rewards``, ``metrics``: what the tables hold."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ TABLES = {
     "metric": "tunesmith.metrics:TABLE",
     "curate-step": "tunesmith.data.curate:TABLE",
     "format": "tunesmith.data.formats:FORMATS",
+    "builder": "tunesmith.making.building:TABLE",
+    "maker": "tunesmith.making:TABLE",
 }
 
 COMMANDS = {"curate-step": "data steps"}
@@ -91,6 +93,35 @@ def _show(kind: str, name: str | None, as_json: bool) -> None:
 def show_steps(name: str | None, as_json: bool) -> None:
     """The steps of curation, or the options of one."""
     _show("curate-step", name, as_json)
+
+
+MEASURED_BY = {
+    "class": "classify",
+    "classes": "classify (several labels a text)",
+    "number": "regress",
+    "tokens": "tokens",
+    "span": "span",
+    "embedding": "embed",
+}
+"""Objectives by the problem of their task head."""
+
+
+def _of_task_head(name: str, as_json: bool) -> None:
+    """What is measured of models with a task head, and by which objectives."""
+    from tunesmith.evaluation.labels import ENTITIES, NAMES
+
+    found = [MEASURED_BY[problem] for problem, names in NAMES.items() if name in names]
+    found += [MEASURED_BY["tokens"]] if name in ENTITIES else []
+    summary = (
+        f"{name} is measured of models with a task head, by the objectives {', '.join(found)}: on held-out rows, and "
+        "in suites of such models under this name"
+    )
+    if as_json:
+        emit([{"name": name, "summary": summary, "measured_by": found}])
+        return
+    stdout().print(f"{summary}.", markup=False)
+    if name == "accuracy":
+        say("Of language models: `acc` for multiple choice, `exact_match` for answers.")
 
 
 def _known(kind: str, name: str) -> None:
@@ -190,12 +221,11 @@ def rewards(name: str | None, as_json: bool) -> None:
 @json_option
 def metrics(name: str | None, as_json: bool) -> None:
     """List what suites can measure answers by, or show the options of one."""
+    if name is not None:
+        from tunesmith.evaluation.labels import KNOWN
+        from tunesmith.metrics import TABLE
+
+        if name in KNOWN and name not in TABLE:
+            _of_task_head(name, as_json)
+            return
     _show("metric", name, as_json)
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-def formats(name: str | None, as_json: bool) -> None:
-    """List the data formats that are understood, or show one."""
-    _show("format", name, as_json)

@@ -7,14 +7,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tunesmith.cli.early import load_recipe
-from tunesmith.cli.gate import tell_gate
+from tunesmith.cli.gate import tell_forgetting, tell_gate
 from tunesmith.cli.output import INTERRUPTED, emit, json_option, overrides_argument, pairs, recipe_argument, say, stdout
 from tunesmith.errors import Interrupted
+
+if TYPE_CHECKING:
+    from tunesmith.run import Run
 
 SHOWN = (
     "run",
@@ -64,10 +67,12 @@ def train(
     _show(summary, as_json=as_json)
     for warning in summary.get("warnings", ()):
         say(f"\nwarning: {warning}")
+    _tell_findings(result, summary)
     shipped = tell_gate(summary.get("gate"), words_only=as_json)
     if summary.get("finished", True):
         ask = f"predict {summary['run']} TEXT" if summary.get("task_head") else f"chat {summary['run']}"
-        say(f"\nNext: tunesmith {ask}   or   tunesmith merge {summary['run']} --out DIR")
+        name = summary["run"]
+        say(f"\nNext: tunesmith {ask}   or   tunesmith report {name}   or   tunesmith merge {name} --out DIR")
         return 0 if shipped else 1
     say(f"\nStopped and saved. Go on with: {_command([*again, '--out', summary['run'], '--resume'])}")
     return INTERRUPTED
@@ -92,6 +97,15 @@ def _show(summary: Mapping[str, Any], *, as_json: bool) -> None:
     console.print(pairs({name: summary[name] for name in SHOWN if summary.get(name) is not None}))
     tell_changes(summary.get("changes", {}), console)
     tell_sources(summary.get("by_source", {}), console)
+    if summary.get("suites"):
+        tell_forgetting(summary.get("forgetting_table"))
+
+
+def _tell_findings(run: Run, summary: Mapping[str, Any]) -> None:
+    """Say in a line each what the diagnosis found, but for what a warning has said."""
+    for finding in run.last_stage.read("diagnosis.json").get("findings", ()):
+        if not (finding["name"] == "rate-too-high" and summary.get("warnings")):
+            say(f"\n{finding['name'].replace('-', ' ')}: {finding['what']} {finding['advice']}")
 
 
 def _command(words: Sequence[str]) -> str:

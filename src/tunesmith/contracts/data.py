@@ -55,6 +55,8 @@ class Record:
     spans: tuple[tuple[int, int], ...] = ()
     others: tuple[str, ...] = ()
     """Texts that do not belong to ``text``, where ``pair`` does (embeddings)."""
+    images: tuple[str, ...] = ()
+    """Paths, addresses or ``data:`` URIs of images, in the order of the marks ``<image>`` in the texts."""
     tools: tuple[Mapping[str, Any], ...] | None = None
     candidates: tuple[Candidate, ...] = ()
     raw_prompt: bool = False

@@ -64,6 +64,8 @@ class Term:
 class Objective(Protocol):
     """A frozen pydantic config that also knows how to encode, collate and score (``objectives.base`` has defaults)."""
 
+    formats: ClassVar[tuple[str, ...]]
+    """The data formats whose rows it reads, the usual one first; none where it reads whatever has words."""
     unit: ClassVar[str]
     """What ``batch_size`` counts: ``sequences``, ``pairs``, ``prompts``."""
     beside: ClassVar[Mapping[str, Want]]
@@ -72,6 +74,9 @@ class Objective(Protocol):
     decomposes: ClassVar[bool]
     """Whether an update's loss is a sum over its examples. Where rows are coupled (in-batch negatives) it is not, and
     the whole update is one micro-batch."""
+    in_pieces: ClassVar[bool]
+    """Where it does not: whether the outputs of an update are computed a micro-batch at a time all the same, twice
+    (``engine.pieces``). It must read the trained model alone, and its whole batch must be its pieces in turn."""
     judged: ClassVar[Judged]
     metrics: ClassVar[tuple[str, ...]]
     """Names of its measurements, which early stopping can watch."""

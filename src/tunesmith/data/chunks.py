@@ -15,7 +15,19 @@ from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.fit import Overlong, fit
 from tunesmith.data.formats import FORMATS
 from tunesmith.data.formats.base import BadRow, Format
-from tunesmith.data.ledger import JOINED, LOST, SPELLED, Entry, Example, Ledger, SourceCount, empty_like, short
+from tunesmith.data.ledger import (
+    IMAGES,
+    JOINED,
+    LOST,
+    SPELLED,
+    UNWRITTEN,
+    Entry,
+    Example,
+    Ledger,
+    SourceCount,
+    empty_like,
+    short,
+)
 from tunesmith.data.recognise import rename
 from tunesmith.data.sources import Broken, Row
 from tunesmith.data.store import Encoded, part_path, write_part
@@ -23,6 +35,8 @@ from tunesmith.data.tags import Tags, tagged
 
 Encode = Callable[[Record, Encoder], list[Encoding]]
 """An objective's: a record to its sequences; raises ``BadRow`` for a record that it cannot train on."""
+THOUGHTS = ("reasoning_content", "thinking")
+"""Keys of a turn under which templates find what was thought before it."""
 _COUNTER = re.compile(r" \d+ of \d+$")
 
 
@@ -74,7 +88,10 @@ def read_record(job: Job, row: Row, source: int) -> Record:
     """The record of a row; ``BadRow`` where it has none."""
     if isinstance(row.value, Broken):
         raise BadRow(row.value.reason)
-    return tagged(job.formats[source].read(rename(row.value, job.columns[source])), job.tags)
+    record = tagged(job.formats[source].read(rename(row.value, job.columns[source])), job.tags)
+    if record.images:
+        raise BadRow(IMAGES)
+    return record
 
 
 def _record_or_reason(job: Job, row: Row, source: int) -> Record | BadRow:
@@ -113,6 +130,9 @@ def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequenc
             ledger.notes[note] += 1
     if job.encoder.joined(record):
         ledger.notes[JOINED] += 1
+    unwritten = _unwritten(record, job.encoder.template or "")
+    if unwritten:
+        ledger.note(UNWRITTEN, Example(row.file, row.line, short(unwritten)))
     text = _text_of(record)
     lost = job.encoder.tokens.lost(text)
     if lost:
@@ -121,6 +141,13 @@ def _note(job: Job, ledger: Ledger, row: Row, record: Record, encodings: Sequenc
     special = job.encoder.tokens.spelled(text)
     if special:
         ledger.note(SPELLED, Example(row.file, row.line, f"{special} in: {short(text, around=special)}"))
+
+
+def _unwritten(record: Record, template: str) -> str:
+    """What is thought before an answer, where the chat template has no place for it."""
+    turns = [*(record.messages or ()), *chain.from_iterable(one.messages for one in record.candidates)]
+    thoughts = ((key, turn.extra.get(key)) for turn in turns for key in THOUGHTS)
+    return next((str(thought) for key, thought in thoughts if thought and key not in template), "")
 
 
 def _text_of(record: Record) -> str:

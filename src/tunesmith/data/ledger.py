@@ -19,9 +19,15 @@ STATUSES: tuple[Status, ...] = ("kept", "cut", "split", "dropped")
 CURATED = "curate "
 """How the reason of a row begins that a step of ``data.curate`` dropped: ``curate length: fewer than 3 words``."""
 LEAK = "its prompt is in the validation rows"
+LATER = "it is like a row of validation or test"
+BETWEEN = "it is like rows on both sides of the split"
+HELD_BACK = (LEAK, LATER, BETWEEN)
+"""Why rows are on no side of a split: for fear of leaks, and not because anything is wrong with them."""
 LOST = "the tokenizer loses characters"
 JOINED = "prompt and completion are joined as they are, without a chat template"
 SPELLED = "its text spells a special token and is read as that token"
+IMAGES = "it has images, and no model that Tunesmith trains reads any yet"
+UNWRITTEN = "it has reasoning, and the chat template does not write it: nothing learns from it"
 EXAMPLES = 3
 
 
@@ -107,7 +113,7 @@ class Ledger:
     @property
     def lost_share(self) -> float:
         """Dropped rows over all rows; what curation dropped or validation holds back is meant, and not lost."""
-        meant = sum(one.status == "dropped" and one.reason.startswith((LEAK, CURATED)) for one in self.entries)
+        meant = sum(one.status == "dropped" and one.reason.startswith((CURATED, *HELD_BACK)) for one in self.entries)
         return (self.total("dropped") - meant) / max(self.rows, 1)
 
     def add(self, entry: Entry, example: Example) -> None:
@@ -126,9 +132,9 @@ class Ledger:
         if len(shown) < EXAMPLES:
             shown.append(example)
 
-    def hold_back(self, leaked: Iterable[Entry]) -> None:
-        """Drop rows whose prompt is among the validation rows, whatever was said of them before."""
-        by_row = {entry.row: entry for entry in leaked}
+    def hold_back(self, held: Iterable[Entry]) -> None:
+        """Drop rows that a split leaves out, whatever was said of them before."""
+        by_row = {entry.row: entry for entry in held}
         before = {entry.row: entry.status for entry in self.entries if entry.row in by_row}
         for row, entry in by_row.items():
             self.sources[entry.source].count(before.get(row, "kept"), -1)
@@ -198,6 +204,8 @@ class Ledger:
             lines.append(f"  note: {note} ({count:,} rows)" + (f": {worst}" if note == LOST else ""))
             lines += self._first_example(note)
         for side, tokens in self.tokens.items():
+            if not self.sequences[side]:
+                continue
             share = self.trained_tokens[side] / max(tokens, 1)
             lines.append(f"{side}: {self.sequences[side]:,} sequences, {tokens:,} tokens, {share:.0%} of them trained")
         return lines

@@ -31,7 +31,8 @@ def check_sources(config: DataConfig, *, forgiving: bool = False) -> None:
     for one in sources_of(config):
         if is_local(one.path):
             # by lines, because the first document of a txt file may be all of it
-            source = open_source(one.path, split=one.split, unit="lines", forgiving=forgiving)
+            unit = "files" if one.format == "files" else "lines"
+            source = open_source(one.path, split=one.split, unit=unit, forgiving=forgiving)
             if not _large_json(Path(one.path).expanduser()):
                 recognised(one, source)
 

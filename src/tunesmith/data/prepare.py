@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -25,19 +25,21 @@ import numpy as np
 from tunesmith.contracts.data import Record
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.chunks import Chunk, Encode, Job, read_record
+from tunesmith.data.curate.stream import Reading
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.ledger import LEAK, Entry, Ledger, SourceCount, empty_like
 from tunesmith.data.look import recognised, sources_of
+from tunesmith.data.parting import Asked, Parted, parted
 from tunesmith.data.pool import cores, run_chunks
 from tunesmith.data.recognise import rename
 from tunesmith.data.refusal import refusal
-from tunesmith.data.sources import Broken, Row, Source, open_source
+from tunesmith.data.sources import Broken, Row, Source, open_source, unit_of
 from tunesmith.data.split import by_share
 from tunesmith.data.store import TokenStore, join_parts, part_path, read_ledger
 from tunesmith.data.tags import tags_of
 from tunesmith.errors import UserError
 from tunesmith.files import one_at_a_time
-from tunesmith.recipe.schema import DataConfig, SourceConfig
+from tunesmith.recipe.schema import DataConfig
 
 CHUNK = 500
 
@@ -118,7 +120,8 @@ def prepare(
             shutil.rmtree(parts, ignore_errors=True)
     ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text()))
     store = TokenStore(folder)
-    train, validation = _sides(store, config, ledger, seed=seed)
+    sides = partial(_parted, config, job, opened, seed=seed, cache=cache / "splits")
+    train, validation = _sides(store, config, ledger, sides, seed=seed)
     _count_tokens(ledger, train, validation)
     return Prepared(train, validation, ledger, encoder, hit, key, job, opened, refusal(ledger, config))
 
@@ -126,7 +129,7 @@ def prepare(
 def training_records(config: DataConfig) -> Iterator[Record]:
     """Every training row that can be read, as a record; files are opened when the first one is asked for."""
     for one in config.train:
-        source = open_source(one.path, split=one.split, unit=_unit(one))
+        source = open_source(one.path, split=one.split, unit=unit_of(one.format))
         form = recognised(one, source).format
         for row in source.rows():
             with suppress(BadRow):
@@ -140,7 +143,7 @@ def _job(
     if not config.train:
         raise UserError("no training data", hint="Name a file in data.train.", code="no-data")
     both = sources_of(config)
-    opened = tuple(open_source(one.path, split=one.split, unit=_unit(one)) for one in both)
+    opened = tuple(open_source(one.path, split=one.split, unit=unit_of(one.format)) for one in both)
     counts = []
     for number, (one, source) in enumerate(zip(both, opened, strict=True)):
         found = recognised(one, source)
@@ -158,10 +161,6 @@ def _job(
         tags=tags_of(config.tags, opened),
     )
     return job, opened
-
-
-def _unit(source: SourceConfig) -> str:
-    return source.format if source.format in ("paragraphs", "lines") else "text"
 
 
 def _key(job: Job, opened: tuple[Source, ...], options_key: str) -> str:
@@ -205,15 +204,51 @@ def _missing_chunks(job: Job, opened: tuple[Source, ...], numbers: list[int]) ->
             number, first = number + 1, first + len(held)
 
 
-def _sides(store: TokenStore, config: DataConfig, ledger: Ledger, *, seed: int) -> tuple[TokenStore, TokenStore]:
+def _sides(
+    store: TokenStore, config: DataConfig, ledger: Ledger, parted: Callable[[], Parted], *, seed: int
+) -> tuple[TokenStore, TokenStore]:
+    """The sequences of training and those of validation; what stands on neither is held back."""
+    if config.split is not None and not _by_pieces(store, config):
+        found = parted()
+        ledger.notes.update(found.notes)
+        sides = found.sides[store.rows]
+        _hold_back(ledger, store.only(sides < 0), found.reasons)
+        return store.only(sides == 0), store.only(sides == 1)
     if not isinstance(config.validation, list):
         chosen = by_share(store.groups, config.validation, seed=seed, pieces=store.pieces)
         return store.only(~chosen), store.only(chosen)
     chosen = store.sources >= len(config.train)
     leaked = ~chosen & np.isin(store.groups, store.groups[chosen])
-    places = zip(*(part[leaked].tolist() for part in (store.rows, store.sources, store.lines)), strict=True)
-    ledger.hold_back(Entry(row, source, line, "dropped", LEAK) for row, source, line in places)
+    _hold_back(ledger, store.only(leaked), {})
     return store.only(~chosen & ~leaked), store.only(chosen)
+
+
+def _by_pieces(store: TokenStore, config: DataConfig) -> bool:
+    """Whether there is nothing to part, or nothing but the pieces of too few long texts."""
+    if isinstance(config.validation, list):
+        return False
+    few = len(np.unique(store.groups)) * min(config.validation, 1.0 - config.validation) < 1.0
+    return config.validation == 0.0 or (few and bool(store.pieces.any()))
+
+
+def _hold_back(ledger: Ledger, held: TokenStore, reasons: Mapping[int, str]) -> None:
+    places = zip(*(part.tolist() for part in (held.rows, held.sources, held.lines)), strict=True)
+    entries = [Entry(row, source, line, "dropped", reasons.get(row, LEAK)) for row, source, line in places]
+    ledger.hold_back(entries)
+
+
+def _parted(config: DataConfig, job: Job, opened: tuple[Source, ...], *, seed: int, cache: Path) -> Parted:
+    """The sides that ``data.split`` gives the rows; validation files of their own are given theirs."""
+    assert config.split is not None
+    listed = isinstance(config.validation, list)
+    share = 0.0 if isinstance(config.validation, list) else config.validation
+    given = tuple(int(number >= len(config.train)) for number in range(len(opened))) if listed else ()
+    readings = [
+        Reading(one.path, one.format, one.why, dict(columns))
+        for one, columns in zip(job.sources, job.columns, strict=True)
+    ]
+    asked = Asked(config.split, (1.0 - share, share), seed, job.marker, given)
+    return parted(opened, readings, asked, cache=cache)
 
 
 def _count_tokens(ledger: Ledger, train: TokenStore, validation: TokenStore) -> None:

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Set
 
 from tunesmith.data.fit import NO_TARGET, NO_TARGET_LEFT, too_long
-from tunesmith.data.ledger import Ledger, top_reasons
+from tunesmith.data.ledger import IMAGES, Ledger, top_reasons
 from tunesmith.errors import UserError
 from tunesmith.recipe.schema import DataConfig
 
 
 def refusal(ledger: Ledger, config: DataConfig) -> UserError | None:
     """Why training on the rows of ``ledger`` is refused, or None where it is not."""
-    return _forbidden(ledger, config) or _nothing(ledger, config) or _losses(ledger, config)
+    return _forbidden(ledger, config) or _images(ledger, config) or _nothing(ledger, config) or _losses(ledger, config)
+
+
+def _images(ledger: Ledger, config: DataConfig) -> UserError | None:
+    """More rows with images than may be lost."""
+    rows = sum(entry.reason == IMAGES for entry in ledger.entries)
+    if not rows or (rows <= config.max_lost * ledger.rows and ledger.sequences["train"]):
+        return None
+    return UserError(
+        "the rows have images, and no model that Tunesmith trains reads any yet",
+        got=f"{rows:,} of {ledger.rows:,} rows; {_first_example(ledger, {IMAGES})}",
+        hint="Train on rows of text. `tunesmith data convert` and `data curate` carry images along until then.",
+        code="images-not-trained",
+    )
 
 
 def _forbidden(ledger: Ledger, config: DataConfig) -> UserError | None:

@@ -19,6 +19,9 @@ SPECIAL = "magenta"
 GIVEN = "dim"
 
 
+WANTED = "wanted"
+"""The number by which an objective tells wanted single answers from others."""
+
 Said = Callable[[Example], str]
 """What the labels of a sequence say, for people; empty where it has none."""
 
@@ -52,15 +55,28 @@ def plain_lines(prepared: Prepared, count: int, said: Said = lambda _: "") -> li
     return lines
 
 
+def answer_names(example: Example) -> list[str]:
+    """What each branch of a sequence is: ``chosen`` and ``rejected``, ``wanted``, ``anchor`` and ``positive``."""
+    count = len(example.branches)
+    if example.labels is not None and example.branches[:1] == (0,):  # texts that begin with nothing in common
+        return ["anchor", "positive", *(f"negative {number}" for number in range(1, count))][:count]
+    if WANTED in example.extras:
+        return ["wanted" if float(example.extras[WANTED][0]) else "not wanted"]
+    if count == 2:
+        return ["chosen", "rejected"]
+    return [f"answer {number}" + (", the best" if number == 1 < count else "") for number in range(1, count + 1)]
+
+
 def runs(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]:
     """The sequence as (text, trained, special): neighbours of one kind together, special tokens one by one.
 
-    Several answers to one question are shown one after the other, each under a line with its number.
+    Several answers to one question are shown one after the other, each under a line with its name.
     """
+    names = answer_names(example)
     edges = (0, *(edge for edge in example.branches if edge), len(example))
     for start, end in pairwise(edges):
         if start in example.branches:
-            yield f"\n[answer {example.branches.index(start) + 1}] ", False, True
+            yield f"\n[{names[example.branches.index(start)]}] ", False, True
         yield from _kinds(replace(example, ids=example.ids[start:end], trained=example.trained[start:end]), tokens)
 
 

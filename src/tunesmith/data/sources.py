@@ -10,16 +10,19 @@ import codecs
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.documents import documents_in, hidden, language_of, read_document
 from tunesmith.data.label_files import LABEL_FIRST, TAG_LINES, label_lines, of_split, tag_lines, unfolded
+from tunesmith.data.parquet import parquet_rows
 from tunesmith.errors import UserError, did_you_mean
 
+UNITS = ("paragraphs", "lines", "files")
+"""Formats that say how files are cut into rows."""
 DOCUMENT_END = "<|endoftext|>"
 DELIMITERS = ",;\t|"
 CURATED_FILE = ".curated"
@@ -70,6 +73,11 @@ class _Reading:
     forgiving: bool = False
 
 
+def unit_of(form: str) -> str:
+    """How files are cut into rows of the format ``form`` (see ``open_source``)."""
+    return form if form in UNITS else "text"
+
+
 def is_local(path: str) -> bool:
     """Whether ``path`` is, or can only be meant as, a file or folder of this machine."""
     return Path(path).expanduser().exists() or not _looks_like_hub_id(path)
@@ -79,30 +87,61 @@ def open_source(path: str, *, split: str | None = None, unit: str = "text", forg
     """The source behind ``path``.
 
     ``split`` chooses one of a hub data set or of a json file with several; ``unit`` says how txt files split (``text``,
-    ``paragraphs``, ``lines``). ``forgiving`` makes a line of a jsonl file that is no JSON a ``Broken`` row. Rows that
-    were curated have the path, the files and the lines that they came from.
+    ``paragraphs``, ``lines``), or that every text or code file is one document (``files``). ``forgiving`` makes a line
+    of a jsonl file that is no JSON a ``Broken`` row. Rows that were curated have the path, the files and the lines that
+    they came from.
     """
     location = Path(path).expanduser()
     if location.suffix == CURATED_FILE and location.is_file():
         first = _curated_from(location)
         return Source(first["path"], lambda: _read_curated(location), lambda: _digest([location]), first["why"])
     if location.exists():
-        files = _files(location)
-        reading = _Reading(unit, split, forgiving)
-        return Source(path, lambda: _rows_of_files(files, reading), lambda: _digest(files) + repr(split).encode())
+        return _local(path, location, _Reading(unit, split, forgiving))
     if _looks_like_hub_id(path):
-        return _hub(path, split)
+        from tunesmith.data.hub import hub_source
+
+        return hub_source(path, split)
     raise _missing(location)
+
+
+def _local(path: str, location: Path, reading: _Reading) -> Source:
+    folder = location if location.is_dir() else location.parent
+    documents = _documents(location, reading)
+    if documents:
+        names = "".join(file.relative_to(folder).as_posix() for file in documents).encode()
+        return Source(path, lambda: _read_documents(documents, folder), lambda: _digest(documents) + names)
+    files = _files(location)
+    fingerprint = lambda: _digest(files) + repr(reading.split).encode()  # noqa: E731 - a value among values
+    return Source(path, lambda: _rows_of_files(files, reading), fingerprint)
+
+
+def _documents(location: Path, reading: _Reading) -> list[Path]:
+    """Files that are one document each; none where rows are read from data files."""
+    if location.is_file():
+        known = location.suffix.lower() in (*READERS, *LABEL_FIRST, *TAG_LINES)
+        return [location] if language_of(location) and (reading.unit == "files" or not known) else []
+    return documents_in(location) if reading.unit == "files" or not _data_files(location) else []
+
+
+def _read_documents(files: list[Path], folder: Path) -> Iterator[Row]:
+    for file in files:
+        for line, value in read_document(file, folder):
+            yield Row(Broken(value) if isinstance(value, str) else dict(value), line, str(file))
 
 
 def _files(location: Path) -> list[Path]:
     if location.is_file():
         _reader(location, _Reading())
         return [location]
-    files = sorted(file for file in location.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
+    files = _data_files(location)
     if not files:
         raise UserError(f"the folder {location} has no data file", allowed=list(READERS), code="no-data-file")
     return files
+
+
+def _data_files(folder: Path) -> list[Path]:
+    found = (file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
+    return sorted(file for file in found if not hidden(file, folder))
 
 
 def _reader(file: Path, reading: _Reading) -> Callable[[Path], Iterator[Row]]:
@@ -278,22 +317,6 @@ def _cells(header: list[str], cells: list[str]) -> dict[str, Any] | Broken:
     return dict(zip(header, cells, strict=True))
 
 
-def _read_parquet(file: Path) -> Iterator[Row]:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise _needs_extra(f"reading {file.name} needs pyarrow") from None
-    try:
-        table = parquet.ParquetFile(file)
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these two
-        raise UserError(f"{file} is not a parquet file", got=str(error)[:120], code="bad-parquet") from None
-    number = 0
-    for batch in table.iter_batches(batch_size=1000):
-        for row in batch.to_pylist():
-            number += 1
-            yield Row(row, number, str(file))
-
-
 def _read_txt(file: Path, unit: str = "text") -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         start, held = 1, list[str]()
@@ -324,7 +347,7 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": _read_csv,
-    ".parquet": _read_parquet,
+    ".parquet": partial(_read_lines, lines=parquet_rows),
     ".txt": _read_txt,
 }
 
@@ -342,36 +365,6 @@ def _looks_like_hub_id(path: str) -> bool:
     parts = path.split("/")
     named_like_file = Path(path).suffix.lower() in READERS or path.startswith((".", "~")) or Path(parts[0]).is_dir()
     return len(parts) == 2 and all(parts) and not named_like_file
-
-
-def _hub(path: str, split: str | None) -> Source:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        import datasets
-    except ImportError:
-        raise _needs_extra(f"'{path}' is no file or folder, and reading it as a hub data set needs datasets") from None
-    datasets.disable_progress_bars()
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    try:
-        loaded = datasets.load_dataset(path, split=split or "train")
-    except (OSError, ValueError, RuntimeError) as error:  # datasets' and the hub client's errors derive from these
-        raise UserError(
-            f"'{path}' is no file or folder here and could not be loaded as a hub data set",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0][:160]}",
-            hint="Check the spelling and the split, or download it and name the file; off line only what was "
-            "downloaded before can be read.",
-            code="hub-not-found",
-        ) from None
-
-    def rows() -> Iterator[Row]:
-        for number, row in enumerate(loaded, start=1):
-            yield Row(dict(row), number, path)
-
-    return Source(path, rows, f"{path}/{split}/{loaded._fingerprint}".encode)
-
-
-def _needs_extra(what: str) -> UserError:
-    return UserError(what, hint="Install it with: pip install 'tunesmith[data]'", code="missing-extra")
 
 
 def _missing(location: Path) -> UserError:

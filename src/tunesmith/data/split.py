@@ -2,7 +2,8 @@
 
 A group goes to validation when a hash of (seed, its prompt) is below the share. Adding or removing rows therefore
 moves no other row, and duplicates and rows with the same prompt are always on one side. Where there are too few texts
-for the share (one book), the pieces of long texts are parted instead: they hold different words.
+for the share (one book), the pieces of long texts are parted instead: they hold different words. ``sides`` parts by
+more than prompts.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ def by_share(
         return np.zeros(len(groups), dtype=np.bool_)
     if pieces is not None and len(np.unique(groups)) * min(share, 1.0 - share) < 1.0:
         groups = groups ^ pieces.astype(np.uint64)
-    mixed = _mix(groups ^ np.uint64(derive(seed, "validation")))
-    chosen = mixed < np.uint64(int(share * 2.0**64))
+    hashes = scrambled(groups ^ np.uint64(derive(seed, "validation")))
+    chosen = hashes < np.uint64(int(share * 2.0**64))
     if chosen.all() or not chosen.any():
         # few rows: the group nearest to the other side goes there, or none where there is only one
-        chosen = mixed == mixed.min() if len(np.unique(mixed)) > 1 else np.zeros(len(groups), dtype=np.bool_)
+        chosen = hashes == hashes.min() if len(np.unique(hashes)) > 1 else np.zeros(len(groups), dtype=np.bool_)
     return np.asarray(chosen, dtype=np.bool_)
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit changes half of the output bits."""
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

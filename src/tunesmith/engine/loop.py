@@ -27,7 +27,9 @@ from tunesmith.contracts.policy import Outputs
 from tunesmith.engine import checkpoint, microbatch, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.interrupt import Interrupt
+from tunesmith.engine.pieces import in_pieces
 from tunesmith.engine.schedules import Schedule
+from tunesmith.engine.stepping import Stepping
 from tunesmith.engine.weights import Weights
 from tunesmith.engine.workers import Workers
 from tunesmith.errors import UserError
@@ -68,6 +70,8 @@ class Job:
     """The frozen models that the objective names."""
     penalties: Mapping[str, Penalty] = field(default_factory=dict)
     """Besides the method's own, by name."""
+    stepping: Stepping | None = None
+    """Steps in the backward pass; None steps after it."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,17 @@ class Sums:
     terms: dict[str, float] = field(default_factory=dict)
 
 
-def fit(job: Job, progress: Progress) -> Progress:
-    """Train from ``progress`` to the end (or to a stop); returns where the run stands. Checkpoints hold the rest."""
+def fit(job: Job, progress: Progress, *, until: int | None = None) -> Progress:
+    """Train from ``progress`` to the end, or to update ``until`` (or to a stop); returns where the run stands.
+
+    Checkpoints hold the rest.
+    """
+    end = job.steps if until is None else min(until, job.steps)
     with Interrupt(job.emit) as interrupt:
-        while progress.step < job.steps and not progress.stopped_early:
+        while progress.step < end and not progress.stopped_early:
             update = one_update(job, progress.step)
             _note(job, progress, update)
-            last = progress.step == job.steps
+            last = progress.step == end
             if job.evaluate is not None and (last or progress.step % job.config.evaluate_every == 0):
                 _evaluate(job, progress)
             stop = job.workers.agree(interrupt.asked)
@@ -117,41 +125,74 @@ def one_update(job: Job, step: int) -> Update:
     started = time.perf_counter()
     examples = job.feed.update(step)
     counts = job.objective.counts(examples)
-    budget, decomposes = job.microbatch_tokens, job.objective.decomposes
+    rate = job.config.learning_rate * job.schedule(step)
+    optimizers.set_rate(job.optimizer, rate)
+    done = (_in_backward if job.stepping else _after_backward)(job, examples, counts, step)
+    job.attached.after_step(Moment(step + 1, job.steps), job.weights.values)
+    job.weights.drop_gradients()
+    job.weights.publish()
+    return Update(
+        loss=done.sums.loss,
+        norm=done.norm,
+        rate=rate,
+        tokens=sum(map(len, examples)),
+        units=float(max(counts.values())),
+        seconds=time.perf_counter() - started,
+        microbatches=done.pieces,
+        penalty=done.penalty,
+        terms=done.sums.terms,
+    )
+
+
+@dataclass(frozen=True)
+class _Stepped:
+    """What came of forward, backward and the optimizer's step."""
+
+    sums: Sums
+    norm: float
+    pieces: int
+    penalty: float = 0.0
+
+
+def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, float], step: int) -> _Stepped:
+    """Gradients of the whole update, clipped, then one step."""
+    budget, parts = job.microbatch_tokens, job.objective.decomposes or job.objective.in_pieces
     while True:
-        pieces = microbatch.cut(examples, budget, at_least=job.workers.world) if decomposes else [list(examples)]
+        pieces = microbatch.cut(examples, budget, at_least=job.workers.world) if parts else [list(examples)]
         try:
             sums = accumulate(job, pieces, counts, step)
             penalty = _penalize(job)
             break
         except torch.OutOfMemoryError:
-            budget = _smaller(job, budget if decomposes else 0, examples, step)
+            budget = _smaller(job, budget if parts else 0, examples, step)
     sums = _add_up(job, sums, counts)
-    loss = sums.loss
-    if not math.isfinite(loss + penalty):
-        raise _not_finite(step, loss + penalty)
+    if not math.isfinite(sums.loss + penalty):
+        raise _not_finite(step, sums.loss + penalty)
     norm = job.weights.clip(job.config.clip)
     if not math.isfinite(norm):
         raise _not_finite(step, norm)
-    rate = job.config.learning_rate * job.schedule(step)
-    optimizers.set_rate(job.optimizer, rate)
-    moment = Moment(step + 1, job.steps)
-    job.attached.before_step(moment, job.weights.values)
+    job.attached.before_step(Moment(step + 1, job.steps), job.weights.values)
     job.optimizer.step()
-    job.attached.after_step(moment, job.weights.values)
-    job.weights.drop_gradients()
-    job.weights.publish()
-    return Update(
-        loss=loss,
-        norm=norm,
-        rate=rate,
-        tokens=sum(map(len, examples)),
-        units=float(max(counts.values())),
-        seconds=time.perf_counter() - started,
-        microbatches=len(pieces),
-        penalty=penalty,
-        terms=sums.terms,
-    )
+    return _Stepped(sums, norm, len(pieces), penalty)
+
+
+def _in_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, float], step: int) -> _Stepped:
+    """Each parameter stepped as soon as its gradient is there: one micro-batch, which cannot be replayed."""
+    assert job.stepping is not None
+    pieces = microbatch.cut(examples, job.microbatch_tokens) if job.objective.decomposes else [list(examples)]
+    if len(pieces) > 1:
+        needed = sum(map(len, examples))
+        raise UserError(
+            "train.optimizer_in_backward steps with the gradients of one micro-batch, and an update has more",
+            got=f"{needed} tokens in update {step + 1}, at most {job.microbatch_tokens} at once",
+            hint=f"Lower train.batch_size, or set train.tokens_per_microbatch={2 ** math.ceil(math.log2(needed))}.",
+            code="needs-one-microbatch",
+        )
+    with job.stepping.within():
+        sums = accumulate(job, pieces, counts, step)
+    if not math.isfinite(job.stepping.norm):
+        raise _not_finite(step, job.stepping.norm)
+    return _Stepped(sums, job.stepping.norm, 1)
 
 
 def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int) -> Sums:
@@ -160,19 +201,31 @@ def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[st
     job.policy.train()
     sums = Sums()
     device = next(job.policy.parameters()).device
-    for piece in job.workers.share(pieces):
-        batch = job.objective.collate(piece).to(device)
-        batch = replace(batch, beside={name: job.beside[name](piece, batch) for name in job.objective.beside})
-        outputs = job.policy(batch, job.objective.want)
+    wholes = [[piece] for piece in pieces] if job.objective.decomposes else [pieces]
+    for whole in job.workers.share(wholes):
+        batch, outputs = _computed(job, whole, device)
         loss = torch.zeros((), device=device)
         for term in job.objective.loss(outputs, batch):
             value = term.values.sum() / counts[term.name]
             if term.weight:
                 loss = loss + term.weight * value
             sums.terms[term.name] = sums.terms.get(term.name, 0.0) + float(value.detach())
+        if job.stepping is not None and not math.isfinite(float(loss.detach())):
+            raise _not_finite(step, float(loss.detach()))
         loss.backward()
         sums.loss += float(loss.detach())
     return sums
+
+
+def _computed(job: Job, pieces: Sequence[Sequence[Example]], device: torch.device) -> tuple[Batch, Outputs]:
+    """The batch of all ``pieces``, and what the policy gives for it: a piece at a time where there are several."""
+    examples, want = [example for piece in pieces for example in piece], job.objective.want
+    batch = job.objective.collate(examples).to(device)
+    batch = replace(batch, beside={name: job.beside[name](examples, batch) for name in job.objective.beside})
+    if len(pieces) == 1:
+        return batch, job.policy(batch, want)
+    batches = [job.objective.collate(piece).to(device) for piece in pieces]
+    return batch, in_pieces(lambda part: job.policy(part, want), batches)
 
 
 def _penalize(job: Job) -> float:

@@ -54,3 +54,8 @@ def schedule(name: str, *, total: int, warmup: float) -> Schedule:
         return shape(min(1.0, (step - rise) / max(1, total - rise)))
 
     return factor
+
+
+def next_evaluation(share: float, steps: int, every: int) -> int:
+    """The update of the first evaluation (each ``every`` updates) after ``share`` of ``steps``; the last at most."""
+    return min(steps, math.ceil(share * steps / every) * every)

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunesmith.contracts.data import Prompt
+from tunesmith.contracts.sampler import Ask
 from tunesmith.errors import UserError
 from tunesmith.generation.generator import Generator, Sampling
 from tunesmith.metrics.intervals import Estimate, mean_interval
 from tunesmith.metrics.table import METRICS
+from tunesmith.seed import derive
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,13 @@ def evaluate_answers(
     *,
     decode: Callable[[list[int]], str],
     sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
+    blanks: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> AnswerReport:
     """Answer ``prompts`` (greedily unless ``sampling``) and score them; ``decode`` turns ids into text.
 
+    Answers are cut before the first of ``stop``, and blanks at their ends are taken off unless ``blanks``.
     ``on_progress`` is told how many are done. Raises ``UserError`` (``no-prompts``) where there is nothing to answer.
     """
     if not prompts:
@@ -81,10 +86,22 @@ def evaluate_answers(
         )
     metrics: dict[str, Callable[[str, str], float]] = {name: METRICS.load(name) for name in METRICS}
     rows: dict[int, AnswerRow] = {}
-    for finished in generator.each([prompt.ids for prompt in prompts], sampling=sampling or Sampling()):
-        prompt, text = prompts[finished.number], decode(finished.answer.ids).strip()
+    asks = [
+        Ask(prompt.ids, [derive(0, "request", number)], sampling or Sampling(), stop=stop)
+        for number, prompt in enumerate(prompts)
+    ]
+    for finished in generator.sample_each(asks):
+        prompt, text = prompts[finished.number], _cut(decode(finished.answer.ids), stop)
+        text = text if blanks else text.strip()
         scores = {name: metric(text, prompt.reference) for name, metric in metrics.items()}
         rows[finished.number] = AnswerRow(prompt.text, prompt.reference, text, finished.answer.stopped, scores)
         if on_progress is not None:
             on_progress(len(rows))
     return AnswerReport.of([rows[number] for number in range(len(prompts))])
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    """``text`` up to the first of ``stop``."""
+    for end in stop:
+        text = text.partition(end)[0]
+    return text

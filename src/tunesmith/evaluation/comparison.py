@@ -46,12 +46,13 @@ class Comparison:
         return "better" if (self.change.value > 0) == self.higher_is_better else "worse"
 
     def as_dict(self) -> dict[str, Any]:
-        """``{before, after, change, verdict}`` as JSON."""
+        """``{before, after, change, verdict, higher_is_better}`` as JSON."""
         return {
             "before": None if self.before is None else self.before.as_dict(),
             "after": self.after.as_dict(),
             "change": None if self.change is None else self.change.as_dict(),
             "verdict": self.verdict,
+            "higher_is_better": self.higher_is_better,
         }
 
 

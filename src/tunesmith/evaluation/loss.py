@@ -123,22 +123,37 @@ def evaluate_loss(
     done = 0
     for numbers in microbatches([len(example) for example in examples], tokens_per_microbatch):
         batch = objective.collate([examples[number] for number in numbers]).to(policy.device)
-        with inference(policy):
-            outputs = policy(batch, Want(logprob=True, hit=True))
-        if outputs.logprob is None or outputs.hit is None:
-            raise RuntimeError("the policy left out what was wanted of it")
-        weights = batch.readout.weights.double()
-        for target, values in (
-            (sums.nll, -outputs.logprob.double() * weights),
-            (sums.tokens, weights),
-            (sums.hits, outputs.hit.double() * weights),
-        ):
-            summed = torch.zeros(len(numbers), dtype=torch.float64, device=policy.device)
-            target[numbers] = summed.index_add_(0, batch.readout.unit, values).cpu().numpy()
+        found = totals(policy, batch, len(numbers))
+        sums.nll[numbers], sums.tokens[numbers], sums.hits[numbers] = found.nll, found.tokens, found.hits
         done += len(numbers)
         if on_progress is not None:
             on_progress(done)
     return LossReport.of(sums)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of every sequence of a micro-batch, float64 ``[U]``: nats, targets, and targets ranked first."""
+
+    nll: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    hits: NDArray[np.float64]
+
+
+def totals(policy: CausalPolicy, batch: Batch, sequences: int) -> Totals:
+    """What the model makes of ``batch``, which has so many sequences, without gradients."""
+    with inference(policy):
+        outputs = policy(batch, Want(logprob=True, hit=True))
+    if outputs.logprob is None or outputs.hit is None:
+        raise RuntimeError("the policy left out what was wanted of it")
+    weights = batch.readout.weights.double()
+
+    def total(values: torch.Tensor) -> NDArray[np.float64]:
+        sums = torch.zeros(sequences, dtype=torch.float64, device=policy.device)
+        return np.asarray(sums.index_add_(0, batch.readout.unit, values).cpu().numpy())
+
+    nll, hits = -outputs.logprob.double() * weights, outputs.hit.double() * weights
+    return Totals(total(nll), total(weights), total(hits))
 
 
 def content_of(example: Example) -> int:

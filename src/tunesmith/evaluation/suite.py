@@ -1,6 +1,7 @@
 """Suites: tasks and checks in a YAML file that any model can be measured on, with thresholds that say what is enough.
 
     name: support
+    about: task                     # or retention (what the base could do), or behaviour
     tasks:
       - name: capitals
         rows: capitals.jsonl        # relative to the suite file, or rows written in place
@@ -14,85 +15,28 @@ How a suite is measured is in ``suite_run``; reading one needs no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any, Literal
 
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.evaluation.checks import Check
-from tunesmith.evaluation.labels import KNOWN, lower_is_better
+from tunesmith.evaluation.labels import KNOWN
+from tunesmith.evaluation.suite_task import OF_RUN, Task
+from tunesmith.evaluation.variations import NAMES as VARIATIONS
 from tunesmith.metrics import TABLE
 from tunesmith.metrics.base import Figure, Metric
+from tunesmith.metrics.likelihood import LikelihoodMetric
 from tunesmith.recipe.base import Config
 from tunesmith.recipe.load import validated
-from tunesmith.recipe.parts import build
-from tunesmith.recipe.schema import Part
 from tunesmith.recipe.yaml12 import read_yaml
 
 CHECKS = "checks"
 """The name under which the share of passed checks stands among the tasks."""
+ROWS_OF_RUN = ("training", "held-out", "personal")
+PLACE = "{prompt}"
 Row = Mapping[str, Any]
-
-
-class Task(Config):
-    """One thing to measure."""
-
-    name: str = Field(min_length=1)
-    """Name of the task in results; unique in its suite."""
-    rows: str | list[dict[str, Any]]
-    """A file of rows (relative to the suite file), or the rows themselves."""
-    metric: str | Part = "exact_match"
-    """A metric of `tunesmith metrics` by its name, or with options: `{name: pass_at_k, k: 5}`; of a model with a task
-    head any metric of its objective (`accuracy`, `macro_f1`, `pearson` …; of several tasks `name/accuracy`)."""
-    threshold: float | None = None
-    """What passes: at least this value; for metrics that are better when lower (`perplexity`, `length` …) at most."""
-    at_least: float | None = None
-    """The same, whatever the metric: no value below it passes."""
-    at_most: float | None = None
-    """The same, whatever the metric: no value above it passes."""
-    references: str = "references"
-    """Column with a list of right answers, of which the best match counts; by default, or where a row lacks it, the
-    row's answer."""
-    samples: Annotated[int, Field(gt=0)] = 1
-    """Answers to each prompt; more than one needs a temperature."""
-    temperature: Annotated[float, Field(ge=0.0)] = 0.0
-    """How freely answers are drawn; 0 takes the likeliest token."""
-    max_new_tokens: Annotated[int, Field(gt=0)] | None = None
-    """Longest answer in tokens; by default the model's recipe decides (`evaluate.max_new_tokens`, 64)."""
-    tags: list[str] = []
-    """Words that `tunesmith eval --tag` chooses tasks by."""
-
-    @property
-    def part(self) -> Part:
-        """The metric with its options."""
-        return Part(name=self.metric) if isinstance(self.metric, str) else self.metric
-
-    @property
-    def figure(self) -> Figure | None:
-        """The metric's config; None where only a task head knows it. ``UserError`` for a wrong option."""
-        return build(TABLE, self.part) if self.part.name in TABLE else None
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is a threshold."""
-        return any(bound is not None for bound in (self.threshold, self.at_least, self.at_most))
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Which way the metric improves."""
-        figure = self.figure
-        return figure.lower_is_better if figure else lower_is_better(self.part.name)
-
-    def passes(self, value: float) -> bool:
-        """Whether ``value`` meets the thresholds (always, where there are none); not a number meets none."""
-        low = self.lower_is_better
-        least = [self.at_least, None if low else self.threshold]
-        most = [self.at_most, self.threshold if low else None]
-        return all(bound is None or value >= bound for bound in least) and all(
-            bound is None or value <= bound for bound in most
-        )
 
 
 class Suite(Config):
@@ -100,10 +44,29 @@ class Suite(Config):
 
     name: str = "suite"
     """Name of the suite."""
+    about: Literal["task", "retention", "behaviour"] = "task"
+    """What it speaks of, for the table of what was gained and what was forgotten: the task that is trained, what the
+    base could do before, or how the model behaves."""
     tasks: list[Task] = []
     """What is measured."""
     checks: list[Check] = []
     """Prompts with what their answers must be like."""
+
+    def varied(self, variations: Sequence[str]) -> Suite:
+        """Every task with these variations besides its own; ``UserError``: ``unknown-variation``."""
+        for name in variations:
+            if name not in VARIATIONS:
+                raise UserError(
+                    "unknown variation",
+                    got=f"'{name}'",
+                    allowed=list(VARIATIONS),
+                    hint=did_you_mean(name, VARIATIONS),
+                    code="unknown-variation",
+                )
+        tasks = [
+            task.model_copy(update={"vary": list(dict.fromkeys([*task.vary, *variations]))}) for task in self.tasks
+        ]
+        return self.model_copy(update={"tasks": tasks})
 
     def tagged(self, tags: Sequence[str]) -> Suite:
         """The tasks and checks that have one of ``tags`` (all, where none is given); ``UserError``: ``unknown-tag``."""
@@ -153,14 +116,14 @@ def load_suite(path: Path) -> Suite:
             allowed="`name:`, `tasks:` and `checks:`",
             code="not-a-suite",
         )
-    suite = validated(Suite, {"name": path.stem, **(values or {})})
+    suite = _validated({"name": path.stem, **(values or {})}, path)
     if not suite.tasks and not suite.checks:
         raise UserError(
             f"the suite {path} has no task",
             hint="Add one under `tasks:`, such as {name: capitals, rows: capitals.jsonl, metric: exact_match}.",
             code="empty-suite",
         )
-    tasks = [task.model_copy(update={"rows": _located(task, path.parent)}) for task in suite.tasks]
+    tasks = [_located(task, path.parent) for task in suite.tasks]
     names: set[str] = set()
     for task in tasks:
         _check(task, path)
@@ -172,8 +135,32 @@ def load_suite(path: Path) -> Suite:
     return suite.model_copy(update={"tasks": tasks})
 
 
-def _located(task: Task, folder: Path) -> str | list[dict[str, Any]]:
-    return str((folder / Path(task.rows).expanduser()).resolve()) if isinstance(task.rows, str) else task.rows
+def _validated(values: dict[str, Any], path: Path) -> Suite:
+    """The suite; what is wrong with a task or check is told by its name, which a place in a list does not say."""
+    try:
+        return validated(Suite, values)
+    except UserError as error:
+        found = re.search(r"\b(tasks|checks)\.(\d+)\.?", error.what)
+        if found is None:
+            raise UserError(
+                f"{error.what} in {path}", got=error.got, allowed=error.allowed, hint=error.hint, code=error.code
+            ) from None
+        listed = values[found[1]][int(found[2])]
+        name = listed.get("name") or listed.get("prompt") if isinstance(listed, dict) else None
+        where = f"the {found[1][:-1]} '{name}'" if name else f"{found[1]} {int(found[2]) + 1}"
+        what = error.what.replace(found[0], "").strip()
+        raise UserError(
+            f"{what}, in {where} of {path}", got=error.got, allowed=error.allowed, hint=error.hint, code=error.code
+        ) from None
+
+
+def _located(task: Task, folder: Path) -> Task:
+    """The task with its files made absolute from ``folder``."""
+    named = {"rows": task.rows if task.of_run is None else None, "examples": task.examples}
+    found = {
+        name: str((folder / Path(one).expanduser()).resolve()) for name, one in named.items() if isinstance(one, str)
+    }
+    return task.model_copy(update=found)
 
 
 def _check(task: Task, path: Path) -> None:
@@ -187,12 +174,55 @@ def _check(task: Task, path: Path) -> None:
             hint=did_you_mean(name, known),
             code="unknown-metric",
         )
-    figure = task.figure
+    figure = _figure(task, path)
     if figure is not None:
         figure.ready()
     _check_samples(task, figure.answers_needed() if isinstance(figure, Metric) else 1)
-    if isinstance(task.rows, str) and not Path(task.rows).is_file():
-        raise UserError(f"the rows of the task '{task.name}' are missing: {task.rows}", code="missing-rows")
+    _check_rows(task)
+    if isinstance(figure, LikelihoodMetric) and task.samples > 1:
+        raise UserError(
+            f"the task '{task.name}' draws {task.samples} answers, and its metric {name} generates none",
+            hint="Leave `samples` out.",
+            code="bad-samples",
+        )
+
+
+def _figure(task: Task, path: Path) -> Figure | None:
+    """The task's metric; what is wrong with its options is told with the task's name."""
+    try:
+        return task.figure
+    except UserError as error:
+        what = f"{error.what}, in the task '{task.name}' of {path}"
+        raise UserError(what, got=error.got, allowed=error.allowed, hint=error.hint, code=error.code) from None
+
+
+def _check_rows(task: Task) -> None:
+    files = [one for one in (task.rows, task.examples) if isinstance(one, str)]
+    for file in files:
+        if task.of_run is None and not Path(file).exists():
+            raise UserError(f"the rows of the task '{task.name}' are missing: {file}", code="missing-rows")
+    if task.of_run is not None and task.of_run not in ROWS_OF_RUN:
+        raise UserError(
+            f"the task '{task.name}' asks for rows of a run that are not known",
+            got=f"'{task.rows}'",
+            allowed=[f"{OF_RUN}{name}" for name in ROWS_OF_RUN],
+            hint=did_you_mean(task.of_run, ROWS_OF_RUN),
+            code="unknown-rows",
+        )
+    for text in task.wrap:
+        if PLACE not in text:
+            raise UserError(
+                f"a text in `wrap` of the task '{task.name}' has no place for the prompt",
+                got=f"'{text[:80]}'",
+                allowed=f"a text with {PLACE} in it",
+                code="bad-wrap",
+            )
+    if task.shots and not task.examples:
+        raise UserError(
+            f"the task '{task.name}' asks for {task.shots} solved rows and names no `examples`",
+            hint="Name a file of rows: examples: dev.jsonl.",
+            code="missing-rows",
+        )
 
 
 def _check_samples(task: Task, needed: int) -> None:

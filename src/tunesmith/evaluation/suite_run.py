@@ -1,85 +1,88 @@
 """Measuring a suite: its tasks by their metrics, its checks one by one.
 
-Everything a file can be wrong about is told before anything is generated. What a model does wrong is a result: a model
-that says nothing gets its scores, and where a metric finds nothing to measure the task fails with that reason.
+Everything a file can be wrong about is told before anything is generated (``suite_plan``). What a model does wrong is a
+result: a model that says nothing gets its scores, and where a metric finds nothing to measure the task fails with that
+reason.
 
-How rows are read, answered and scored is given as functions, so that a suite knows no tokenizer and no model.
+Shape legend: ``U`` rows of a task, ``S`` numbers a row.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tunesmith.contracts.data import Prompt
-from tunesmith.contracts.sampler import GREEDY, Sampling
-from tunesmith.errors import UserError, did_you_mean
-from tunesmith.evaluation.answers import AnswerReport, AnswerRow
+from tunesmith.evaluation.answers import AnswerRow
 from tunesmith.evaluation.checks import Check
+from tunesmith.evaluation.comparison import Comparison
 from tunesmith.evaluation.labels import LabelReport
-from tunesmith.evaluation.suite import CHECKS, Row, Suite, Task
+from tunesmith.evaluation.suite import CHECKS, Suite
+from tunesmith.evaluation.suite_task import Task
 from tunesmith.evaluation.tasks import TasksReport
-from tunesmith.metrics import TABLE
-from tunesmith.metrics.base import Metric, Unit
-from tunesmith.metrics.intervals import Estimate, share_interval
-from tunesmith.metrics.perplexity import Losses, LossMetric
+from tunesmith.metrics.base import Figure
+from tunesmith.metrics.intervals import Estimate, paired_sums, share_interval
 
 
 @dataclass(frozen=True)
-class Question:
-    """One prompt of a task as ids, and its right answers."""
+class Measured:
+    """What a model made of rows: the figure, and what each row gave to it, so that it can be paired with another.
 
-    prompt: Prompt
-    references: Sequence[str]
+    ``parts`` float64 ``[U, S]``; ``report`` instead where a task head was asked.
+    """
 
-    def unit(self, answers: Sequence[str] = ()) -> Unit:
-        """The question with ``answers``, as metrics see it."""
-        return Unit(answers, self.references, self.prompt.text, self.prompt.meta)
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How questions are to be answered; ``max_new_tokens`` None leaves it to the model's recipe."""
-
-    samples: int = 1
-    sampling: Sampling = GREEDY
-    max_new_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What a suite needs of a model. A model with a task head has ``labels``, and the others are not called."""
-
-    read: Callable[[Path], Sequence[Row]]
-    """The rows of a file."""
-    questions: Callable[[Sequence[Row], str], Sequence[Question]]
-    """Rows as questions; the text names the column of references."""
-    answers: Callable[[Sequence[Question], Asking], AnswerReport]
-    """``samples`` rows for each question, beside each other."""
-    losses: Callable[[Sequence[Row]], Losses]
-    """What the rows' own answers or texts cost."""
-    labels: Callable[[Sequence[Row]], LabelReport | TasksReport] | None = None
-    """Metrics of labelled rows."""
+    value: Estimate
+    answers: Sequence[AnswerRow] = ()
+    note: str = ""
+    parts: NDArray[np.float64] | None = None
+    report: LabelReport | TasksReport | None = None
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came out for one task; ``answers`` where it was answered by generation, ``note`` where something is odd."""
+    """What came out for one task; ``content`` is a digest of its rows and of how they were asked."""
 
     task: Task
-    value: Estimate
-    answers: Sequence[AnswerRow] = ()
-    note: str = ""
+    measured: Measured
+    content: str = ""
+    variations: Mapping[str, Measured] = field(default_factory=dict)
+    """The same rows in other forms, by the name of the variation."""
+    notes: Sequence[str] = ()
 
     @property
-    def passed(self) -> bool:
-        """Whether the task's thresholds are met."""
-        return self.task.passes(self.value.value)
+    def value(self) -> Estimate:
+        """The figure of the rows as they are."""
+        return self.measured.value
+
+    @property
+    def answers(self) -> Sequence[AnswerRow]:
+        """What was answered, where it was answered by generation."""
+        return self.measured.answers
+
+    def change(self, variation: str) -> Estimate | None:
+        """What a variation changes, paired by row."""
+        after = self.variations[variation]
+        name = self.task.part.name
+        if self.measured.report is not None and after.report is not None:
+            return _of_reports(self.measured.report, after.report).get(name)
+        return difference(self.task.figure, self.measured.parts, after.parts)
+
+    @property
+    def trouble(self) -> list[str]:
+        """Names of the thresholds that are missed: the task's own, and of each variation that costs too much."""
+        missed = [] if self.task.passes(self.value.value) else [self.task.name]
+        if self.task.drop is None:
+            return missed
+        sign = 1.0 if self.task.lower_is_better else -1.0
+        costs = {name: self.change(name) for name in self.variations}
+        return missed + [
+            f"{self.task.name}/{name}"
+            for name, change in costs.items()
+            if change is None or not sign * change.value <= self.task.drop
+        ]
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What came out, in the order of the tasks."""
+    """What came out, in the order of the tasks; ``notes`` say what was left out, and why."""
 
     name: str
     results: Sequence[TaskResult]
     checks: Sequence[CheckResult] = ()
+    notes: Sequence[str] = ()
+    about: str = "task"
+    content: str = ""
 
     @property
     def passed(self) -> bool:
@@ -113,126 +119,117 @@ class SuiteResult:
     @property
     def failed(self) -> list[str]:
         """Names of the tasks and checks that are not."""
-        tasks = [result.task.name for result in self.results if not result.passed]
+        tasks = [name for result in self.results for name in result.trouble]
         return tasks + [result.check.label for result in self.checks if result.trouble is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """``{suite, metrics: {task: {value, low, high, n}}, checks, notes, passed, failed: [name], …}``.
+        """``{suite, about, metrics: {task: {value, low, high, n}}, variations, checks, notes, passed, failed, …}``.
 
-        ``bounds`` is how many thresholds and checks there are, ``lower_is_better`` the tasks of which that is so.
+        ``variations`` holds for every ``task/variation`` the paired change, whose value is among the metrics;
+        ``bounds`` is how many thresholds and checks there are, ``lower_is_better`` the tasks of which that is so,
+        ``parts`` what every row gave and ``content`` digests of what was asked, task by task.
         """
-        metrics = {result.task.name: result.value.as_dict() for result in self.results}
+        metrics = {name: one.value.as_dict() for name, _, one in self._all()}
+        parts = {name: one.parts.tolist() for name, _, one in self._all() if one.parts is not None}
+        content = {name: result.content for name, result, _ in self._all()}
         if self.checks:
-            right = sum(result.trouble is None for result in self.checks)
-            metrics[CHECKS] = share_interval(right, len(self.checks)).as_dict()
+            right = [float(result.trouble is None) for result in self.checks]
+            metrics[CHECKS] = share_interval(int(sum(right)), len(right)).as_dict()
+            parts[CHECKS], content[CHECKS] = [[one, 1.0] for one in right], self.content
         return {
             "suite": self.name,
+            "about": self.about,
             "metrics": metrics,
+            "variations": self._variations(),
             "checks": [result.as_dict() for result in self.checks],
-            "notes": [f"{result.task.name}: {result.note}" for result in self.results if result.note],
+            "notes": self._notes(),
             "passed": self.passed,
             "failed": self.failed,
-            "bounds": sum(result.task.bounded for result in self.results) + len(self.checks),
-            "lower_is_better": [result.task.name for result in self.results if result.task.lower_is_better],
+            "bounds": sum(_bounds(result) for result in self.results) + len(self.checks),
+            "lower_is_better": [name for name, result, _ in self._all() if result.task.lower_is_better],
+            "parts": parts,
+            "content": content,
         }
 
+    def _all(self) -> list[tuple[str, TaskResult, Measured]]:
+        """Every figure by its name in results: tasks, each followed by its variations."""
+        found = []
+        for result in self.results:
+            found.append((result.task.name, result, result.measured))
+            found += [(f"{result.task.name}/{name}", result, one) for name, one in result.variations.items()]
+        return found
 
-def run_suite(suite: Suite, measures: Measures) -> SuiteResult:
-    """Measure every task, then every check; see :func:`plan_suite` for what is told before."""
-    return plan_suite(suite, measures)()
+    def _variations(self) -> dict[str, Any]:
+        changes = {
+            f"{result.task.name}/{name}": result.change(name) for result in self.results for name in result.variations
+        }
+        return {name: None if change is None else change.as_dict() for name, change in changes.items()}
 
-
-def plan_suite(suite: Suite, measures: Measures) -> Callable[[], SuiteResult]:
-    """``suite`` checked against its rows and the model; calling what is returned measures.
-
-    Raises ``UserError`` before anything is measured: ``empty-suite`` (a task without rows), ``unknown-metric`` (one
-    that the model cannot be measured by), ``unmeasurable-row``, and what reading the rows raises.
-    """
-    planned = [(task, _rows(task, suite, measures)) for task in suite.tasks]
-    plans = [_plan(task, rows, measures) for task, rows in planned]
-    checks = _checks(suite.checks, measures)
-    return lambda: SuiteResult(suite.name, [plan() for plan in plans], checks())
-
-
-def _rows(task: Task, suite: Suite, measures: Measures) -> Sequence[Row]:
-    rows = measures.read(Path(task.rows)) if isinstance(task.rows, str) else task.rows
-    if not rows:
-        raise UserError(f"the task '{task.name}' of the suite '{suite.name}' has no row", code="empty-suite")
-    return rows
+    def _notes(self) -> list[str]:
+        own = [f"{name}: {one.note}" for name, _, one in self._all() if one.note]
+        more = [f"{result.task.name}: {note}" for result in self.results for note in result.notes]
+        return [*own, *more, *self.notes]
 
 
-def _plan(task: Task, rows: Sequence[Row], measures: Measures) -> Callable[[], TaskResult]:
-    """The task checked against its rows; calling it measures."""
-    labels, figure = measures.labels, task.figure
-    if labels is not None:
-        return lambda: TaskResult(task, _of_labels(task, labels(rows)))
-    if isinstance(figure, LossMetric):
-        return lambda: TaskResult(task, figure.of(measures.losses(rows)))
-    if not isinstance(figure, Metric):
-        raise UserError(
-            f"the task '{task.name}' asks for a metric of labels, and the model has no task head",
-            got=f"'{task.part.name}'",
-            allowed=list(TABLE),
-            code="unknown-metric",
-        )
-    questions = measures.questions(rows, task.references)
-    figure.check([question.unit() for question in questions])
-    return lambda: _answered(task, figure, questions, measures)
-
-
-def _answered(task: Task, metric: Metric, questions: Sequence[Question], measures: Measures) -> TaskResult:
-    asking = Asking(task.samples, Sampling(temperature=task.temperature), task.max_new_tokens)
-    rows = measures.answers(questions, asking).rows
-    groups = [rows[first : first + task.samples] for first in range(0, len(rows), task.samples)]
-    units = [question.unit([row.answer for row in group]) for question, group in zip(questions, groups, strict=True)]
-    empty = sum(not row.answer.strip() for row in rows)
-    note = f"{empty} of {len(rows)} answers are empty" if empty else ""
-    parts = metric.parts(units)
+def difference(
+    figure: Figure | None, before: NDArray[np.float64] | None, after: NDArray[np.float64] | None
+) -> Estimate | None:
+    """After minus before of a figure, paired by row; None where the two are not of the same rows."""
+    if figure is None or before is None or after is None or before.shape != after.shape:
+        return None
     try:
-        value = metric.interval(parts)
-    except UserError as error:
-        if error.code != "nothing-measured":
-            raise
-        value, note = Estimate(math.nan, -math.inf, math.inf, len(units)), str(error)
-    each = np.asarray(metric.value(parts), dtype=np.float64)
-    scored = [
-        replace(row, scores={**row.scores, task.part.name: float(one)} if math.isfinite(one) else row.scores)
-        for one, group in zip(each, groups, strict=True)
-        for row in group
-    ]
-    return TaskResult(task, value, scored, note)
+        return paired_sums(before, after, figure.value)
+    except ValueError:
+        return None
 
 
-def _checks(checks: Sequence[Check], measures: Measures) -> Callable[[], list[CheckResult]]:
-    if not checks:
-        return list
-    if measures.labels is not None:
-        raise UserError(
-            "the suite has checks of answers, and the model has a task head, which writes none",
-            hint="Measure it by `tasks:` with labelled rows.",
-            code="unknown-metric",
-        )
-    rows: list[Mapping[str, Any]] = [
-        {"prompt": check.prompt, **({"system": check.system} if check.system else {})} for check in checks
-    ]
-    questions = measures.questions(rows, "")
+def changes(suite: Suite, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Comparison]:
+    """Every task of ``after`` beside ``before``: two results of ``suite`` as ``SuiteResult.as_dict`` gives them.
 
-    def judge() -> list[CheckResult]:
-        answers = [row.answer for row in measures.answers(questions, Asking()).rows]
-        pairs = zip(checks, answers, strict=True)
-        return [CheckResult(check, answer, check.trouble(answer)) for check, answer in pairs]
-
-    return judge
+    The change is None where the two were not asked the same rows.
+    """
+    figures = {task.name: task.figure for task in suite.tasks}
+    tasks = {task.name: task for task in suite.tasks}
+    found = []
+    for name, value in after["metrics"].items():
+        own = tasks.get(name.partition("/")[0], tasks.get(name))
+        same = name in before["metrics"] and before["content"].get(name) == after["content"].get(name)
+        pair = [np.asarray(one["parts"][name]) if name in one["parts"] else None for one in (before, after)]
+        figure = _SHARE if name == CHECKS else figures.get(own.name) if own else None
+        change = difference(figure, *pair) if same else None
+        old = estimate(before["metrics"][name]) if same else None
+        lower = name in after["lower_is_better"]
+        found.append(Comparison(after["suite"], name, old, estimate(value), change, higher_is_better=not lower))
+    return found
 
 
-def _of_labels(task: Task, report: LabelReport | TasksReport) -> Estimate:
-    metrics, name = report.metrics(), task.part.name
-    if name not in metrics:
-        raise UserError(
-            f"the task '{task.name}' asks for a metric that the model's objective does not have",
-            got=f"'{name}'",
-            allowed=list(metrics),
-            hint=did_you_mean(name, metrics),
-            code="unknown-metric",
-        )
-    return metrics[name]
+def estimate(value: Mapping[str, Any]) -> Estimate:
+    """The inverse of ``Estimate.as_dict``, as far as JSON keeps it: no bound is an infinite one."""
+    number = float("nan") if value["value"] is None else value["value"]
+    low = float("-inf") if value["low"] is None else value["low"]
+    high = float("inf") if value["high"] is None else value["high"]
+    return Estimate(number, low, high, value["n"])
+
+
+class _Share(Figure):
+    """Passed checks of all."""
+
+    NAME = "share"
+
+    def value(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+_SHARE = _Share()
+
+
+def _of_reports(before: LabelReport | TasksReport, after: LabelReport | TasksReport) -> dict[str, Estimate]:
+    if isinstance(before, LabelReport) and isinstance(after, LabelReport):
+        return after.change_from(before)
+    if isinstance(before, TasksReport) and isinstance(after, TasksReport):
+        return after.change_from(before)
+    return {}
+
+
+def _bounds(result: TaskResult) -> int:
+    return int(result.task.bounded) + (len(result.variations) if result.task.drop is not None else 0)

@@ -15,5 +15,7 @@ TABLE = Table(
         "constitutional": "tunesmith.making.constitutional:Constitutional",
         "self-instruct": "tunesmith.making.self_instruct:SelfInstruct",
         "failures": "tunesmith.making.failures:Failures",
+        "paraphrase": "tunesmith.making.paraphrase:Paraphrase",
+        "questions": "tunesmith.making.questions:Questions",
     },
 )

@@ -6,6 +6,7 @@ and from which line of which file.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from tunesmith.contracts.data import Message, Record
 from tunesmith.contracts.reward import OpenScorer
 from tunesmith.contracts.sampler import Sampling
 from tunesmith.data.candidates import asked
+from tunesmith.data.formats.base import Format
 from tunesmith.errors import UserError
 from tunesmith.making.author import Author, Question
 from tunesmith.recipe.base import PartConfig
@@ -48,6 +50,8 @@ class Parent:
     file: str
     line: int
     answer: str | None = None
+    form: Format | None = None
+    """The format it was read in, where it was read from a file."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -67,8 +71,9 @@ class Parent:
     def origin(self, how: str) -> dict[str, Any]:
         """What is said of a row made from it: the maker, the file, the line, and the row's own id where it has one."""
         found = {"how": how, "file": Path(self.file).name, "line": self.line}
-        identity = self.record.meta.get("id")
-        return found if identity is None else {**found, "id": identity}
+        identity, before = self.record.meta.get("id"), self.record.meta.get("made")
+        found |= {} if identity is None else {"id": identity}
+        return found if before is None else {**found, "made": before}
 
 
 @dataclass(frozen=True)
@@ -112,21 +117,17 @@ class Making:
     """Units made at a time where that decides the result; None leaves it to the driver."""
 
 
-class Maker(PartConfig):
-    """Base of a maker's config: how the model is asked."""
+class Builder(PartConfig):
+    """Base of what makes rows from rows, with a model or without one."""
 
     paper: ClassVar[str] = ""
     units: ClassVar[str] = "rows"
     """What is counted: rows, attempts."""
-    makes_pairs: ClassVar[bool] = True
+    makes_pairs: ClassVar[bool] = False
     """Whether pairs of answers come of it as well."""
+    needs_questions: ClassVar[bool] = False
+    """Whether every row has to ask something."""
 
-    max_new_tokens: Count = 128
-    """Longest answer, in tokens; longer ones are cut off and not kept."""
-    temperature: Annotated[float, Field(ge=0.0)] = 1.0
-    """Temperature of sampled answers; 0 takes the most likely token."""
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Sample from the fewest most likely tokens of this probability."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random: the same seed makes the same rows."""
 
@@ -134,14 +135,32 @@ class Maker(PartConfig):
         """The maker at work; raises ``UserError`` where it cannot."""
         raise NotImplementedError
 
+    def seeds(self, what: str, number: int, count: int = 1) -> tuple[int, ...]:
+        """Seeds of ``count`` draws; they depend on nothing but the maker's seed and the place."""
+        return tuple(derive(self.seed, self.NAME, what, number, at) for at in range(count))
+
+    def random(self, number: int) -> random.Random:
+        """What is drawn for one unit."""
+        return random.Random(derive(self.seed, self.NAME, number))
+
+
+class Maker(Builder):
+    """Base of a maker's config: how the model is asked."""
+
+    makes_pairs: ClassVar[bool] = True
+    needs_questions: ClassVar[bool] = True
+
+    max_new_tokens: Count = 128
+    """Longest answer, in tokens; longer ones are cut off and not kept."""
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    """Temperature of sampled answers; 0 takes the most likely token."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Sample from the fewest most likely tokens of this probability."""
+
     @property
     def sampling(self) -> Sampling:
         """How answers are drawn."""
         return Sampling(self.temperature, 0, self.top_p)
-
-    def seeds(self, what: str, number: int, count: int = 1) -> tuple[int, ...]:
-        """Seeds of ``count`` answers; they depend on nothing but the maker's seed and the place."""
-        return tuple(derive(self.seed, self.NAME, what, number, at) for at in range(count))
 
 
 def question_of(parent: Parent, seeds: tuple[int, ...], author: Author) -> Question:

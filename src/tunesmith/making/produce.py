@@ -1,7 +1,8 @@
 """The driver: units in order, what was made appended to files, counts beside them, going on where it was stopped.
 
     rows.jsonl           what was made, in the order of its parents
-    rows.ledger.json     counts, reasons of drops with the first places of each, means; and how far it came
+    rows.ledger.json     how and with what options, counts, reasons of drops with the first places of each, means; and
+                         how far it came
 
 The ledger is written after every batch and says how long the files were then: what a killed process wrote after it is
 cut off again, so that a stopped and continued file is the file of one go, byte for byte.
@@ -20,7 +21,7 @@ from typing import Any
 from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, silent
 from tunesmith.files import disk_errors, write_json
-from tunesmith.making.base import Made, Maker, Making
+from tunesmith.making.base import Builder, Made, Making
 
 AT_ONCE = 64
 Z = 1.96
@@ -47,14 +48,14 @@ class Files:
         return {"rows": self.rows, **({} if self.pairs is None else {"pairs": self.pairs})}
 
 
-def key_of(maker: Maker, inputs: Mapping[str, Any]) -> str:
+def key_of(maker: Builder, inputs: Mapping[str, Any]) -> str:
     """A digest of everything that decides what is made."""
     values = {"maker": maker.NAME, **maker.model_dump(mode="json"), **inputs}
     return hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=20).hexdigest()
 
 
-def begin(files: Files, key: str, maker: Maker) -> dict[str, Any]:
-    """The ledger to start or to go on with; the files are cut to what it counts.
+def begin(files: Files, key: str, maker: Builder, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The ledger to start or to go on with; the files are cut to what it counts. ``inputs`` is what rows are made from.
 
     Raises ``UserError``: ``rows-exist`` where a file is there that this command did not write.
     """
@@ -62,6 +63,7 @@ def begin(files: Files, key: str, maker: Maker) -> dict[str, Any]:
     if ledger is None:
         ledger = {
             "how": maker.NAME,
+            "recipe": {**maker.model_dump(mode="json"), **(inputs or {})},
             "key": key,
             "finished": False,
             "done": 0,
@@ -203,6 +205,20 @@ def estimates(ledger: Mapping[str, Any]) -> dict[str, dict[str, float | int | No
         low, high = _interval(entry["mean"], entry["squares"], int(entry["n"]))
         found[name] = {"value": entry["mean"], "low": low, "high": high, "n": int(entry["n"])}
     return found
+
+
+def summary(ledger: Mapping[str, Any], files: Files) -> dict[str, Any]:
+    """What was made, for whoever asked for it."""
+    return {
+        "how": ledger["how"],
+        **{name: str(path) for name, path in files.written.items()},
+        "ledger": str(files.ledger),
+        "written": ledger["written"],
+        "done": ledger["done"],
+        "of": ledger["of"],
+        "dropped": {reason: entry["count"] for reason, entry in ledger["dropped"].items()},
+        "measured": estimates(ledger),
+    }
 
 
 def _interval(mean: float, squares: float, count: int) -> tuple[float | None, float | None]:

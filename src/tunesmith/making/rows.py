@@ -12,7 +12,10 @@ from typing import Any
 
 from tunesmith.contracts.data import Message, Record
 from tunesmith.data.candidates import asked
+from tunesmith.data.convert import converted
 from tunesmith.data.formats import FORMATS
+from tunesmith.data.formats.base import Format
+from tunesmith.making.base import Parent
 
 Row = dict[str, Any]
 KEPT = frozenset({"answer", "reference", "solution", "target"})
@@ -35,6 +38,19 @@ def pair_row(record: Record, chosen: str, rejected: str, made: Mapping[str, Any]
     if record.raw_prompt:
         question = "".join(message.content for message in asked(record))
     return {"prompt": question, "chosen": chosen, "rejected": rejected, **_further(record), "made": dict(made)}
+
+
+def same_row(parent: Parent, record: Record, made: Mapping[str, Any]) -> Row:
+    """``record``, which was made from ``parent``, as a row of the parent's format; ``BadRow`` where it is none."""
+    form = parent.form if parent.form is not None and parent.form.write is not None else None
+    row = converted(record, form or _usual(record))
+    return {**{name: value for name, value in row.items() if name != "made"}, "made": dict(made)}
+
+
+def _usual(record: Record) -> Format:
+    """The format of a record whose own is of files, or not known."""
+    form: Format = FORMATS.load("text" if record.text is not None else "messages")
+    return form
 
 
 def _turn(message: Message) -> Row:

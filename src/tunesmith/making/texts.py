@@ -30,7 +30,7 @@ def shipped(name: str) -> Path:
     return Path(str(files("tunesmith.making") / "templates" / name))
 
 
-def filled(text: str, **values: str) -> str:
+def filled(text: str, /, **values: str) -> str:
     """``text`` with each ``{name}`` replaced once; braces inside of values stay."""
     return _SLOT.sub(lambda slot: values.get(slot[1], slot[0]), text)
 
@@ -61,6 +61,38 @@ def read_templates(path: str, name: str, needed: Mapping[str, Sequence[str]]) ->
                 code="bad-templates",
             )
     return {key: values[key] for key in needed}
+
+
+def read_lists(path: str, name: str, needed: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Lists of templates of the file ``path`` (``shipped``: the file ``name``) by their keys.
+
+    A file of one's own may lack keys: those of the shipped one stand in. ``needed`` says what must stand in each
+    template of a key. Raises ``UserError`` (``bad-templates``).
+    """
+    own = shipped(name) if path == SHIPPED else Path(path).expanduser()
+    found: dict[str, list[str]] = {}
+    for file in dict.fromkeys((shipped(name), own)):
+        values = _read(file, "bad-templates")
+        known = [key for key in needed if isinstance(values, dict) and key in values]
+        if not known or any(not _texts(values[key]) for key in known):
+            raise UserError(
+                f"{file} is no file of templates",
+                got=list(values) if isinstance(values, dict) else type(values).__name__,
+                allowed=f"lists of texts under {' or '.join(needed)}",
+                code="bad-templates",
+            )
+        found |= {key: values[key] for key in known}
+    for key, texts in found.items():
+        for text in texts:
+            lacks = [slot for slot in needed[key] if slot not in _SLOT.findall(text)]
+            if lacks:
+                what = f"a template under '{key}' in {own} has no place for {' and '.join(lacks)}"
+                raise UserError(what, got=text, allowed=[f"{{{slot}}}" for slot in needed[key]], code="bad-templates")
+    return found
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) and one.strip() for one in value)
 
 
 def read_principles(path: str) -> list[Principle]:

@@ -156,6 +156,41 @@ def sums_interval(
     return Estimate(found, float(low), float(high), units)
 
 
+def paired_sums(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    value: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """After minus before of a figure of what units add up to, both ``[U, S]``, over the same draws of units.
+
+    Units that count in neither are left out. Raises ``ValueError`` where none is left, or a figure is not a number.
+    """
+    kept = (np.abs(before).sum(axis=1) > 0) | (np.abs(after).sum(axis=1) > 0)
+    first, second = before[kept], after[kept]
+    units = len(first)
+    if units == 0:
+        raise ValueError("an interval needs at least one unit")
+    found = float(value(second.sum(axis=0)) - value(first.sum(axis=0)))
+    if not math.isfinite(found):
+        raise ValueError("the figure is not a number")
+    if units == 1:
+        return Estimate(found, -math.inf, math.inf, 1)
+    rng = np.random.default_rng(seed)
+    rounds = max(1, _DRAWS_AT_ONCE // units)
+    chances = np.full(units, 1.0 / units)
+    draws = []
+    for start in range(0, RESAMPLES, rounds):
+        times = rng.multinomial(units, chances, size=min(rounds, RESAMPLES - start))
+        draws.append(value(times @ second) - value(times @ first))
+    drawn = np.concatenate(draws)
+    tail = 50 * (1 - level)
+    low, high = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail])
+    return Estimate(found, float(low), float(high), units)
+
+
 def _accelerated(
     found: float, drawn: NDArray[np.float64], without: NDArray[np.float64], level: float
 ) -> tuple[float, float]:

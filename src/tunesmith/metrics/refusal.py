@@ -6,13 +6,12 @@ It compares a model with itself well and gives no verdict on safety.
 
 from __future__ import annotations
 
-import re
-from functools import cached_property
 from typing import ClassVar
 
 from pydantic import field_validator
 
 from tunesmith.metrics.base import MeanMetric, Unit
+from tunesmith.metrics.phrases import checked, pattern, straight
 
 BEGINNING = 200
 """Characters within which a refusal is said."""
@@ -46,17 +45,8 @@ class Refusal(MeanMetric):
     @field_validator("phrases")
     @classmethod
     def _compile(cls, phrases: tuple[str, ...]) -> tuple[str, ...]:
-        for phrase in phrases:
-            try:
-                re.compile(phrase)
-            except re.error as error:
-                raise ValueError(f"'{phrase}' is no regular expression: {error}") from None
-        return phrases
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(f"(?:{phrase})" for phrase in self.phrases), re.IGNORECASE)
+        return checked(phrases)
 
     def score(self, answer: str, unit: Unit) -> float:
         """1.0 for a refusal."""
-        return float(self._pattern.search(answer.replace("\u2019", "'")[:BEGINNING]) is not None)
+        return float(pattern(self.phrases).search(straight(answer)[:BEGINNING]) is not None)

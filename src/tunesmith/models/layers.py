@@ -48,6 +48,26 @@ class Anatomy:
         return "embedding" if any(_inside(name, path) for path in self.embeddings) else "head"
 
 
+@dataclass(frozen=True)
+class BlockList:
+    """``blocks`` from the bottom to the top, which ``parent`` has under ``name``."""
+
+    parent: nn.Module
+    name: str
+    blocks: nn.ModuleList
+
+
+def block_lists(model: Any) -> list[BlockList]:
+    """The lists of as many modules as the config of ``model`` has layers: one in a model of one stack, known or not."""
+    count = int(model.config.get_text_config().num_hidden_layers)
+    return [
+        BlockList(parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == count
+    ]
+
+
 def anatomy(model: nn.Module) -> Anatomy:
     """The anatomy of a model of a known family; a ``UserError`` with an analysis of its structure for any other."""
     family = FAMILIES.get(_family_name(model))

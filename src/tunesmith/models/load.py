@@ -255,6 +255,6 @@ class _Told:
 
 def _neighbours(path: Path) -> list[str]:
     try:
-        return [str(item) for item in path.parent.iterdir() if item.is_dir()]
+        return [str(item) for item in path.parent.iterdir() if (item / "config.json").is_file()]
     except OSError:
         return []

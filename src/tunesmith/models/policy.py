@@ -14,6 +14,7 @@ from tunesmith.contracts.policy import Outputs, Want
 from tunesmith.models import drivers
 from tunesmith.models.head import head_of
 from tunesmith.models.task_head import head_output, task_view
+from tunesmith.models.trunk import Trunk
 
 
 class CausalPolicy(nn.Module):
@@ -25,6 +26,8 @@ class CausalPolicy(nn.Module):
     def __init__(self, model: Any, driver: drivers.DriverName = "flat") -> None:
         super().__init__()
         self.model = model
+        self.trunk: Trunk | None = None
+        """What is kept of its frozen lower layers, while it is trained (``trunk.keeping``)."""
         self.drive(driver)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CausalPolicy:
@@ -53,7 +56,9 @@ class CausalPolicy(nn.Module):
 
     def hidden(self, stream: Stream) -> torch.Tensor:
         """Last hidden states ``[T, d]`` of a flat stream."""
-        return self._run(stream)
+        if self.trunk is None or stream.layout.cache is not None:
+            return self._run(stream)
+        return self.trunk(self._run, stream)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """``[N, d] -> [N, V]`` float32, as the family scales and caps them."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from tunesmith.errors import UserError
 from tunesmith.files import whole_folder
+from tunesmith.models.layers import block_lists
 from tunesmith.models.load import depth, load_model, load_tokenizer
 
 
@@ -52,27 +53,20 @@ def write_shallow(base: str, layers: int, out: str | Path) -> list[int]:
 def keep_blocks(model: Any, chosen: Sequence[int]) -> None:
     """Leave only the blocks ``chosen``, in place, and say so in the model's config."""
     config = model.config.get_text_config()
-    count = int(config.num_hidden_layers)
-    found = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == count
-    ]
+    found = block_lists(model)
     if len(found) != 1:
         raise UserError(
             f"the blocks of {type(model).__name__} are not found",
-            got=f"{len(found)} lists of {count} modules",
+            got=f"{len(found)} lists of {config.num_hidden_layers} modules",
             allowed="a model with one list of blocks",
             code="unknown-blocks",
         )
-    parent, name, blocks = found[0]
-    kept = nn.ModuleList(blocks[number] for number in chosen)
+    kept = nn.ModuleList(found[0].blocks[number] for number in chosen)
     for number, block in enumerate(kept):
         for module in block.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = number  # type: ignore[assignment]  # an attribute of transformers' modules
-    setattr(parent, name, kept)
+    setattr(found[0].parent, found[0].name, kept)
     config.num_hidden_layers = len(kept)
     kinds = getattr(config, "layer_types", None)
     if kinds:

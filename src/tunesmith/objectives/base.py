@@ -20,9 +20,11 @@ class ObjectiveConfig(PartConfig):
     """Base of objectives (``contracts.objective``): log-probabilities of the model's own words, a unit a sequence."""
 
     want: ClassVar[Want] = Want(logprob=True)
+    formats: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "sequences"
     beside: ClassVar[Mapping[str, Want]] = {}
     decomposes: ClassVar[bool] = True
+    in_pieces: ClassVar[bool] = False
     judged: ClassVar[Judged] = "terms"
     metrics: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[frozenset[str]] = frozenset()

@@ -37,6 +37,7 @@ class Classify(ObjectiveConfig):
 
     NAME: ClassVar[str] = "classify"
     paper: ClassVar[str] = "Devlin et al. 2019, BERT, section 4.1 (arXiv 1810.04805)"
+    formats: ClassVar[tuple[str, ...]] = ("labelled",)
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     judged: ClassVar[Judged] = "labels"
 

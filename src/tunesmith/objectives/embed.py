@@ -5,7 +5,8 @@ are sequences of their own in one example. With ``dimensions`` the loss is the m
 that a cut vector is useful on its own (Matryoshka: Kusupati et al. 2022, equation 1).
 
 The trap of in-batch negatives: the loss depends on who is in the batch. So an update is one micro-batch, whatever its
-size, and a text that stands twice in it is not its own negative.
+size (or its vectors are computed in pieces, twice: ``engine.pieces``), and a text that stands twice in it is not its
+own negative.
 
 Shape legend: ``N`` hidden states read, ``U`` texts, ``E`` rows (examples), ``d`` dimensions.
 """
@@ -42,6 +43,7 @@ class Embed(ObjectiveConfig):
 
     NAME: ClassVar[str] = "embed"
     paper: ClassVar[str] = "Reimers and Gurevych 2019, Sentence-BERT (arXiv 1908.10084)"
+    formats: ClassVar[tuple[str, ...]] = ("embedding",)
     want: ClassVar[Want] = Want(logprob=False, hidden=True)
     unit: ClassVar[str] = "pairs"
     judged: ClassVar[Judged] = "labels"
@@ -67,10 +69,19 @@ class Embed(ObjectiveConfig):
     dimensions: list[Annotated[int, Field(ge=1)]] = []
     """Matryoshka: lengths at which the cut vector is trained too; name the whole length as well to train it."""
 
+    cached: bool = False
+    """Compute an update's vectors `train.tokens_per_microbatch` tokens at a time, and once more for their gradients, so
+    that large batches need no more memory (GradCache): the same update in about a third more time."""
+
     @property
     def decomposes(self) -> bool:  # type: ignore[override]
         """Whether rows are scored one by one."""
         return self.loss_function in ("triplet", "squared")
+
+    @property
+    def in_pieces(self) -> bool:  # type: ignore[override]
+        """Whether vectors are computed a micro-batch at a time though all rows are scored together."""
+        return self.cached and not self.decomposes
 
     def head(self) -> TaskHead:
         """No output layer: hidden states are wanted."""

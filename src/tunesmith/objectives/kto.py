@@ -39,6 +39,7 @@ class Kto(ObjectiveConfig):
 
     NAME: ClassVar[str] = "kto"
     paper: ClassVar[str] = "Ethayarajh et al. 2024, KTO (arXiv 2402.01306)"
+    formats: ClassVar[tuple[str, ...]] = ("unpaired",)
     unit: ClassVar[str] = "answers"
     beside: ClassVar[Mapping[str, Want]] = {"reference": Want(logprob=True)}
     decomposes: ClassVar[bool] = False
@@ -58,12 +59,13 @@ class Kto(ObjectiveConfig):
         """Nothing; rows of only one kind are a ``UserError``."""
         kinds = set()
         for record in records:
-            kinds |= {one.score for one in record.candidates[:1] if len(record.candidates) == 1}
+            kinds |= {one.score for one in record.candidates if len(record.candidates) == 1}
             if len(kinds) == 2:
                 return {}
+        if not kinds:  # reading the rows will say what is wrong with them
+            return {}
         raise UserError(
-            "there is nothing to tell apart: "
-            + (f"all answers are {'wanted' if kinds == {1.0} else 'unwanted'}" if kinds else "no answer is marked"),
+            f"there is nothing to tell apart: all answers are {'wanted' if kinds == {1.0} else 'unwanted'}",
             allowed="rows with single answers, some marked as wanted and some as not",
             hint="Wanted answers alone are learned by sft, pairs by dpo (`tunesmith formats unpaired` shows columns).",
             code="one-class",

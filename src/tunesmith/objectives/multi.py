@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.data import Encoder, Encoding, Record
@@ -73,10 +73,20 @@ class Multi(ObjectiveConfig):
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     judged: ClassVar[Judged] = "labels"
 
-    tasks: Annotated[dict[str, Task], Field(min_length=1)]
+    tasks: dict[str, Task]
     """Tasks by name: `{mood: classify, stars: {kind: regress, column: rating, weight: 0.5}}`. `kind` is `classify` or
     `regress`; a task has the options of that objective, its `column` (by default its own name) and its `weight`. Where
     sources call a column alike and mean different tasks, rename it there: `{path: a.csv, columns: {mood: label}}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_tasks(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("tasks"):
+            raise ValueError(
+                "no task is named: set objective.tasks to the columns of their labels and what each of them is, such "
+                "as {mood: classify, stars: regress}"
+            )
+        return values
 
     @field_validator("tasks", mode="before")
     @classmethod

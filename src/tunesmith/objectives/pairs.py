@@ -56,6 +56,7 @@ class Both:
 class Pairs(ObjectiveConfig):
     """Base of objectives over pairs of answers."""
 
+    formats: ClassVar[tuple[str, ...]] = ("preference", "ranked")
     unit: ClassVar[str] = "pairs"
     metrics: ClassVar[tuple[str, ...]] = MEASURED
 

@@ -17,9 +17,10 @@ Shape legend: ``N`` tokens read out, ``U`` sequences.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Ratio = Literal["token", "sequence", "clipped-weight", "none"]
 Correction = Literal["none", "truncate", "mask"]
@@ -62,7 +63,7 @@ def surrogate(
     ``unit`` int64 ``[N]`` is the sequence of each token, of ``sequences``.
     """
     if kind == "none":
-        return Surrogate(-advantage * logprob, torch.zeros_like(advantage))
+        return Surrogate(-advantage * logprob, advantage.new_zeros(advantage.shape))
     away = logprob - old
     ratio = (sequence_means(away, unit, sequences)[unit] if kind == "sequence" else away).exp()
     bounded = clip(ratio)
@@ -70,7 +71,7 @@ def surrogate(
         weight = bounded.detach()
         return Surrogate(-weight * advantage * logprob, (ratio != bounded).to(logprob.dtype).detach())
     free, held = ratio * advantage, bounded * advantage
-    return Surrogate(-torch.minimum(free, held), (held < free).to(logprob.dtype).detach())
+    return Surrogate(-free.minimum(held), (held < free).to(logprob.dtype).detach())
 
 
 def sequence_means(values: torch.Tensor, unit: torch.Tensor, sequences: int) -> torch.Tensor:
@@ -81,7 +82,7 @@ def sequence_means(values: torch.Tensor, unit: torch.Tensor, sequences: int) -> 
 
 def tokens_of(unit: torch.Tensor, sequences: int) -> torch.Tensor:
     """How many tokens each sequence has: int64 ``[U]``."""
-    return torch.bincount(unit, minlength=sequences)
+    return unit.bincount(minlength=sequences)
 
 
 def correction(kind: Correction, old: torch.Tensor, sampled: torch.Tensor, *, cap: float) -> torch.Tensor | None:
@@ -110,4 +111,4 @@ def clipped_value_loss(
     if clip is None:
         return plain / 2
     near = old + (value - old).clamp(-clip, clip)
-    return torch.maximum(plain, (near - target).square()) / 2
+    return plain.maximum((near - target).square()) / 2

@@ -46,6 +46,7 @@ class Regress(ObjectiveConfig):
 
     NAME: ClassVar[str] = "regress"
     paper: ClassVar[str] = ""
+    formats: ClassVar[tuple[str, ...]] = ("labelled",)
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     judged: ClassVar[Judged] = "labels"
 

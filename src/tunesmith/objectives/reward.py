@@ -44,6 +44,7 @@ class Reward(ObjectiveConfig):
 
     NAME: ClassVar[str] = "reward"
     paper: ClassVar[str] = "Ouyang et al. 2022, Training language models to follow instructions (arXiv 2203.02155)"
+    formats: ClassVar[tuple[str, ...]] = ("preference", "ranked", "steps")
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     unit: ClassVar[str] = "prompts"
     metrics: ClassVar[tuple[str, ...]] = PAIRS

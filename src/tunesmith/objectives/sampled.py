@@ -98,6 +98,7 @@ def said(outputs: Outputs) -> Said:
 class Sampled(ObjectiveConfig):
     """Learning from rewards on answers that the model samples."""
 
+    formats: ClassVar[tuple[str, ...]] = ("prompt-completion", "messages")
     unit: ClassVar[str] = "prompts"
     samples: ClassVar[bool] = True
     judged: ClassVar[Judged] = "rewards"

@@ -40,6 +40,7 @@ class Span(ObjectiveConfig):
 
     NAME: ClassVar[str] = "span"
     paper: ClassVar[str] = "Devlin et al. 2019, BERT, sections 4.2 and 4.3 (arXiv 1810.04805)"
+    formats: ClassVar[tuple[str, ...]] = ("squad",)
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     judged: ClassVar[Judged] = "labels"
 

@@ -30,6 +30,7 @@ class Tokens(ObjectiveConfig):
 
     NAME: ClassVar[str] = "tokens"
     paper: ClassVar[str] = "Devlin et al. 2019, BERT, section 5.3 (arXiv 1810.04805)"
+    formats: ClassVar[tuple[str, ...]] = ("tagged", "spans")
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     judged: ClassVar[Judged] = "labels"
 

@@ -7,6 +7,7 @@ members say about one option is told once.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_origin
@@ -86,7 +87,12 @@ def _problem(details: Any, model: type[BaseModel], where: str) -> Problem:
     if kind == "too_long" and context.get("max_length") == 0:
         return Problem(path, f"{name} is not available yet", repr(given), "nothing", "Leave it out.", "not-available")
     if kind == "missing":
-        return Problem(path, f"{name} is missing", code="missing-value")
+        return Problem(path, f"{name} is missing", hint=_misspelt(keys[-1:], given, owner), code="missing-value")
+    if kind == "union_tag_not_found":
+        tag = str(context["discriminator"]).strip("'")
+        return Problem(
+            path, f"{name} lacks `{tag}`, which says what it is", hint=_misspelt([tag], given), code="missing-value"
+        )
     if kind == "union_tag_invalid":
         given, context = context["tag"], {"expected": context["expected_tags"]}
     if kind in ("literal_error", "enum", "union_tag_invalid"):
@@ -131,6 +137,14 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _holds_dict(annotation: Any) -> bool:
     return get_origin(annotation) is dict or any(_holds_dict(argument) for argument in get_args(annotation))
+
+
+def _misspelt(wanted: list[str], given: Any, owner: type[BaseModel] | None = None) -> str | None:
+    """A suggestion where what is missing was written with another spelling."""
+    written = [str(key) for key in given] if isinstance(given, dict) else []
+    strange = [key for key in written if owner is None or key not in owner.model_fields]
+    near = difflib.get_close_matches(wanted[0], strange, n=1) if wanted else []
+    return f"What is written '{near[0]}' is spelt '{wanted[0]}'." if near else None
 
 
 def _closest(key: str, owner: type[BaseModel], root: type[BaseModel]) -> str | None:

@@ -48,6 +48,11 @@ class ModelConfig(Config):
     """How sequences are fed: `flat` computes no padding; `auto` probes whether the model is exact when driven flat."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass to save memory; `auto` turns it on only when memory forces it."""
+    trunk_cache: Literal["off", "ram", "disk"] = "off"
+    """Keep what the frozen layers below the lowest trained one give for every row, so that from the second epoch on they
+    are not run: in memory, or on disk, where later runs find it. For methods that train the upper layers only."""
+    trunk_cache_gib: Annotated[float, Field(gt=0.0)] = 4.0
+    """The most it may take, in GiB; rows beyond that are computed in every epoch."""
     threads: Positive | None = None
     """CPU threads for torch; by default all cores that this process may use."""
 
@@ -79,6 +84,36 @@ class MixingConfig(Config):
     """1 mixes sources by their sizes, 2 and more makes small ones heavier, a very large one makes all alike."""
     cap: Positive | None = None
     """Rows beyond which a source counts as no larger."""
+    repeats: Annotated[float, Field(gt=0.0)] | None = None
+    """Most times that a row is seen in the whole run; what a source would be seen beyond that goes to the others."""
+
+
+class SplitConfig(Config):
+    """What decides which rows are validation, and which rows stay on one side together."""
+
+    near: Annotated[float, Field(ge=0.3, le=1.0)] | None = 0.8
+    """Rows that are at least so much alike (Jaccard similarity of their word pairs) stay on one side (the `curate`
+    extra); null for the same prompts only."""
+    by: Literal["prompt", "row", "answer"] = "prompt"
+    """What of two rows is compared."""
+    group: str | None = None
+    """A column whose rows of one value stay on one side: a user, a document."""
+    stratify: str | None = None
+    """`label`, or a column: of the rows of each of its values every side gets its share."""
+    time: str | None = None
+    """A column with times (ISO 8601) or numbers: the latest rows are validation."""
+    since: str | float | None = None
+    """With `time`: rows from here on are validation, whatever their share."""
+    keep: str | None = None
+    """A folder that `tunesmith data split` wrote: rows that stand there stay on their side."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.since is not None and self.time is None:
+            raise ValueError("`since` is a value of the column `time`")
+        if self.time is not None and self.stratify is not None:
+            raise ValueError("`time` decides by itself which rows are validation: `stratify` cannot stand beside it")
+        return self
 
 
 class TagsConfig(Config):
@@ -97,6 +132,9 @@ class DataConfig(Config):
     """Training sources. Empty with the embedded model: its own generated instruction sets."""
     validation: Share | list[SourceConfig] = 0.1
     """A share of the training rows (split without leaks) or a list of sources."""
+    split: SplitConfig | None = None
+    """How validation rows are parted from training rows; by default by their prompts, `{}` keeps near duplicates
+    together as well: `{stratify: label}`, `{group: user}`, `{time: date}`."""
     mixing: MixingConfig | None = None
     """How several sources are mixed; by default as they are, with the `weight` of each."""
     tags: TagsConfig | None = None
@@ -122,14 +160,14 @@ class EarlyStopping(Config):
 
     metric: str = "validation_loss"
     """Name of the watched metric: `validation_loss`, `validation_perplexity`, `validation_accuracy`, or `validation_`
-    and another metric of the objective. Losses and errors are better low, all others high."""
+    and another metric of the objective. Losses, errors and divergences are better low, all others high."""
     patience: Positive = 3
     """Evaluations without improvement before stopping."""
 
     @property
     def higher_is_better(self) -> bool:
         """Which way the metric improves."""
-        return not self.metric.endswith(("loss", "perplexity", "error"))
+        return not self.metric.endswith(("loss", "perplexity", "error", "_kl", "unwanted_reward"))
 
 
 class OrderConfig(Config):
@@ -186,6 +224,9 @@ class TrainConfig(Config):
     """Decoupled weight decay; never applied to biases and norms."""
     clip: NonNegative = 1.0
     """Largest gradient norm of an update; 0 switches clipping off."""
+    optimizer_in_backward: bool = False
+    """Step each parameter as soon as its gradient is there, so that only one gradient is in memory at a time: for `full`
+    and `freeze` where memory is short. With `clip: 0`, an update in one micro-batch, and one process."""
     evaluate_every: Positive = 50
     """Updates between evaluations on the validation rows."""
     save_every: Positive = 50

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunesmith.run.alignment import align
+    from tunesmith.run.building import build
+    from tunesmith.run.comparing import compare
     from tunesmith.run.embedding import embed
     from tunesmith.run.folder import Run
     from tunesmith.run.journey import demo
@@ -20,17 +22,20 @@ if TYPE_CHECKING:
     from tunesmith.run.rows import prepare
     from tunesmith.run.sequence import continual
     from tunesmith.run.stages import train
-    from tunesmith.run.suites import evaluate
-    from tunesmith.run.use import attach, chat, compare, load, merge
+    from tunesmith.run.suites import benchmark_suite, evaluate
+    from tunesmith.run.sweep_trials import sweep
+    from tunesmith.run.use import attach, chat, load, merge
     from tunesmith.run.verdict import gate
 
 _HOMES = {
     "Run": "folder",
     "align": "alignment",
     "attach": "use",
+    "build": "building",
     "chat": "use",
+    "benchmark_suite": "suites",
     "check": "proving",
-    "compare": "use",
+    "compare": "comparing",
     "continual": "sequence",
     "demo": "journey",
     "embed": "embedding",
@@ -42,12 +47,15 @@ _HOMES = {
     "merge": "use",
     "predict": "predict",
     "prepare": "rows",
+    "sweep": "sweep_trials",
     "train": "stages",
 }
 __all__ = [
     "Run",
     "align",
     "attach",
+    "benchmark_suite",
+    "build",
     "chat",
     "check",
     "compare",
@@ -62,6 +70,7 @@ __all__ = [
     "merge",
     "predict",
     "prepare",
+    "sweep",
     "train",
 ]
 

@@ -32,6 +32,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.recipe.parts import build
 from tunesmith.recipe.schema import SourceConfig
 from tunesmith.run.beside import beside_of
+from tunesmith.run.curate import curated
 from tunesmith.run.judge import short_names
 from tunesmith.run.resolve import settled
 from tunesmith.run.rows import Encode
@@ -168,11 +169,11 @@ class Words:
 
 
 def _rows(session: Session, prepared: Prepared, data: Sequence[SourceConfig], encode: Encode | Words) -> list[Example]:
-    """Rows of an add-on in an order drawn by the run's seed."""
+    """Rows of an add-on, curated as those of the run are, in an order drawn by the run's seed."""
     recipe = session.recipe
     if isinstance(session.parts.objective, Language) and recipe.objective.fields.get("response_marker") is None:
         encode = Words(recipe)
-    there = settled(recipe, "data", train=list(data), validation=0.0).data
+    there = curated(settled(recipe, "data", train=list(data), validation=0.0)).data
     found = tokens.prepare(
         there,
         encode,

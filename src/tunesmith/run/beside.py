@@ -12,10 +12,9 @@ from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.policy import Want
 from tunesmith.engine.beside import Live, LogprobStore, Reference
 from tunesmith.engine.loop import Beside
-from tunesmith.errors import UserError
 from tunesmith.evaluation.loss import microbatches
 from tunesmith.events import Event, Sink, silent
-from tunesmith.models.vocabulary import check_same_vocabulary
+from tunesmith.run.reachable import check_teacher
 from tunesmith.run.session import Session, cache_folder
 
 
@@ -64,14 +63,8 @@ def _teacher(session: Session, want: Want, _: Iterable[Example], emit: Sink) -> 
 
     objective: Any = session.parts.objective
     name: str = objective.teacher
+    check_teacher(name, session.recipe)
     teacher = open_any(name, max_tokens=session.recipe.data.max_tokens, dtype=session.recipe.model.dtype)
-    if teacher.task is not None:
-        raise UserError(
-            f"the teacher {name} writes no text: it has a head of the objective {teacher.recipe.objective.name}",
-            allowed="a language model",
-            code="teacher-without-words",
-        )
-    check_same_vocabulary(session.tokenizer, teacher.tokenizer, name=name)
     count = sum(parameter.numel() for parameter in teacher.model.parameters())
     emit(Event("note", 0, {"text": f"the teacher is {name}, {count:,} parameters, with the student's own vocabulary"}))
     return Live(teacher.policy.to(session.device), want, nullcontext)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tunesmith.data.curate import TABLE
 from tunesmith.data.curate.base import Step
+from tunesmith.data.curate.models import Models
 from tunesmith.data.curate.pipeline import Curated, curate, step_counts
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.sources import Broken, open_source
@@ -27,7 +28,8 @@ from tunesmith.recipe.schema import Part, SourceConfig
 from tunesmith.run.resolve import settled
 from tunesmith.run.session import cache_folder
 
-USUAL: tuple[Part, ...] = tuple(Part(name=name) for name in ("unicode", "quality", "exact-dedup", "near-dedup"))
+_USUAL = ("unicode", "roles", "quality", "conflicts", "exact-dedup", "near-dedup")
+USUAL: tuple[Part, ...] = tuple(Part(name=name) for name in _USUAL)
 """Steps by hand where none are named."""
 
 
@@ -105,11 +107,21 @@ def _run(sources: Sequence[SourceConfig], steps: Sequence[Part], *, workers: int
         _built(steps),
         cache=cache_folder() / "curated",
         workers=workers,
+        models=_models(steps),
         told=lambda text: emit(Event("phase", 0, {"text": text})),
     )
     how = "read from the cache" if found.hit else "made now"
     emit(Event("note", 0, {"text": f"curated rows {how} (key {found.key[:12]})"}))
     return found
+
+
+def _models(steps: Sequence[Part]) -> Models | None:
+    """What opens models, where a step asks one: torch is loaded for it."""
+    if not any(step.asks_model for step in _built(steps)):
+        return None
+    from tunesmith.run.openers import Openers
+
+    return Openers()
 
 
 def _built(steps: Sequence[Part]) -> list[Step]:

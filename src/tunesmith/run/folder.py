@@ -41,7 +41,7 @@ class Run:
         folder = Path(path)
         if never_began(folder):
             raise UserError(
-                f"{path} is a run without a result: it was refused or stopped before its first update",
+                f"{path} is a run without a result: it was stopped before its first update",
                 hint="`tunesmith train RECIPE` starts it again and says why.",
                 code="no-result",
             )
@@ -125,6 +125,13 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "stages", ignore_errors=True)
 
+    def discard(self) -> None:
+        """Remove what a run leaves that was refused before its recipe was resolved; all else in the folder stays."""
+        if never_began(self.folder):
+            self.events.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
@@ -191,7 +198,7 @@ class Run:
 
 
 def never_began(folder: Path) -> bool:
-    """Whether ``folder`` was left by a run that was refused before its recipe was resolved."""
+    """Whether ``folder`` was left by a run that was stopped before its recipe was resolved."""
     return not (folder / "recipe.yaml").is_file() and (folder / "events.jsonl").is_file()
 
 

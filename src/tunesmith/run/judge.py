@@ -29,6 +29,9 @@ from tunesmith.run.rollouts import measure_rewards
 from tunesmith.run.session import Session, retention_cache
 
 Report = LossReport | LabelReport | TasksReport | TermReport
+CACHE_BYTES = 1 << 30
+"""Keys and values that answers may hold together: beyond that, more rows at once gain little."""
+FEWEST_ROWS, MOST_ROWS = 32, 256
 TEXT_FILES = (".txt", ".md", ".text")
 
 
@@ -142,14 +145,27 @@ def compared(before: Marks, after: Marks) -> list[Comparison]:
     return found
 
 
-def generator(session: Session, *, max_new_tokens: int | None = None, batch: int = 32) -> Generator:
+def generator(session: Session, *, max_new_tokens: int | None = None) -> Generator:
     """The generation engine over a session's model, stopping where its chat template's answers end."""
+    tokens = max_new_tokens or session.recipe.evaluate.max_new_tokens
     return Generator(
         session.policy,
         stop_ids=sorted(session.encoder.stop_ids()),
-        max_new_tokens=max_new_tokens or session.recipe.evaluate.max_new_tokens,
-        batch=batch,
+        max_new_tokens=tokens,
+        batch=rows_at_once(session.model, session.recipe.data.max_tokens + tokens),
     )
+
+
+def rows_at_once(model: Any, tokens: int) -> int:
+    """How many answers of ``tokens`` (prompt included) are written together: as many as fit ``CACHE_BYTES``.
+
+    Decided by the model's shape and never by free memory, so that the same question has the same answer everywhere.
+    """
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize * tokens
+    return int(max(FEWEST_ROWS, min(MOST_ROWS, CACHE_BYTES // row)))
 
 
 def retention_examples(session: Session, *, emit: Sink = silent) -> list[Example]:

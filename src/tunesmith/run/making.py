@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from tunesmith.making import TABLE
 from tunesmith.making.author import Author
 from tunesmith.making.base import Maker, Parent, Work, require_questions
 from tunesmith.making.inputs import Inputs, parents_of
-from tunesmith.making.produce import Files, begin, estimates, kept_rows, key_of, produce
+from tunesmith.making.produce import Files, begin, kept_rows, key_of, produce, summary
 from tunesmith.models.prefixed import context
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
@@ -62,7 +61,8 @@ def make(
     parents, lost = _parents(kind, str(model), inputs)
     if not parents:
         raise UserError("none of the rows can be read", got=f"{lost:,} rows", code="no-data")
-    require_questions(parents)
+    if maker.needs_questions:
+        require_questions(parents)
     files = Files(Path(out), None if pairs is None else Path(pairs))
     author = cache(partial(_author, str(model), inputs))
     if dry_run:
@@ -71,28 +71,16 @@ def make(
         settings = maker.model_dump(mode="json")
         return {"how": kind, "of": making.units, "unreadable": lost, "first": first, "settings": settings}
     key = key_of(maker, _decisive(str(model), inputs, parents))
-    ledger = begin(files, key, maker) if files.ledger.exists() else None
+    told = {"model": str(model), **inputs.model_dump(mode="json", exclude={"key_variable"})}
+    ledger = begin(files, key, maker, told) if files.ledger.exists() else None
     if ledger is None or not ledger["finished"]:
         work = Work(parents, author, [] if ledger is None else kept_rows(files), open_scorer)
         making = maker.ready(work)
-        ledger = ledger or begin(files, key, maker)
+        ledger = ledger or begin(files, key, maker, told)
         if ledger["done"]:
             emit(Event("note", 0, {"text": f"going on after {ledger['done']:,} {maker.units}"}))
         ledger = produce(making, ledger, files, kept=work.kept, units=maker.units, emit=emit)
-    return _summary(ledger, files) | {"unreadable": lost}
-
-
-def _summary(ledger: Mapping[str, Any], files: Files) -> dict[str, Any]:
-    return {
-        "how": ledger["how"],
-        **{name: str(path) for name, path in files.written.items()},
-        "ledger": str(files.ledger),
-        "written": ledger["written"],
-        "done": ledger["done"],
-        "of": ledger["of"],
-        "dropped": {reason: entry["count"] for reason, entry in ledger["dropped"].items()},
-        "measured": estimates(ledger),
-    }
+    return summary(ledger, files) | {"unreadable": lost}
 
 
 def _parents(kind: str, model: str, inputs: Inputs) -> tuple[list[Parent], int]:

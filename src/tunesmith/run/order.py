@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tunesmith.contracts.batch import Feed
 from tunesmith.data.curriculum import Growing
 from tunesmith.data.loader import SequenceFeed, TokenFeed
-from tunesmith.data.mixing import mixed
+from tunesmith.data.mixing import SourceMix, mixed, statistics
 from tunesmith.data.prepare import Prepared
 from tunesmith.errors import UserError
 from tunesmith.evaluation.loss import evaluate_loss
@@ -28,13 +29,50 @@ FILE = "difficulty.npy"
 
 def weights_of(recipe: Recipe, prepared: Prepared) -> dict[int, float]:
     """How often a row of each training source is seen in an epoch."""
-    asked = {number: source.weight for number, source in enumerate(recipe.data.train)}
+    asked = _asked(recipe)
     mixing = recipe.data.mixing
     if mixing is None:
         return asked
     found, sizes = np.unique(prepared.train.sources, return_counts=True)
     counts = dict(zip(found.tolist(), sizes.tolist(), strict=True))
-    return mixed(counts, asked, temperature=mixing.temperature, cap=mixing.cap)
+    options: dict[str, Any] = {"temperature": mixing.temperature, "cap": mixing.cap}
+    if mixing.repeats is None:
+        return mixed(counts, asked, **options)
+    epochs = _epochs(recipe, prepared, mixed(counts, asked, **options))
+    bounded = mixed(counts, asked, **options, most=mixing.repeats / epochs)
+    needed = _epochs(recipe, prepared, bounded) * max(bounded.values())
+    if recipe.train.steps is not None and needed > mixing.repeats * (1.0 + 1e-9):
+        raise UserError(
+            "there are too few rows for so many steps",
+            got=f"train.steps: {recipe.train.steps}, which sees rows {needed:.3g} times",
+            allowed=f"data.mixing.repeats: {mixing.repeats:g}",
+            hint="Lower train.steps, or raise data.mixing.repeats.",
+            code="too-many-repeats",
+        )
+    return bounded
+
+
+def mixture(recipe: Recipe, prepared: Prepared) -> list[SourceMix]:
+    """What each training source brings, and how often its rows are seen."""
+    seen = weights_of(recipe, prepared)
+    paths = [source.path for source in prepared.ledger.sources]
+    epochs = _epochs(recipe, prepared, seen)
+    return statistics(prepared.train, paths, _asked(recipe), seen, epochs=epochs)
+
+
+def _asked(recipe: Recipe) -> dict[int, float]:
+    return {number: source.weight for number, source in enumerate(recipe.data.train)}
+
+
+def _epochs(recipe: Recipe, prepared: Prepared, seen: Mapping[int, float]) -> float:
+    """Passes over the mixture in the whole run."""
+    train, store = recipe.train, prepared.train
+    if train.steps is None:
+        return train.epochs
+    times = np.array([seen.get(number, 1.0) for number in range(len(recipe.data.train) or 1)])[store.sources]
+    if train.batch_tokens is not None:
+        return train.steps * train.batch_tokens / float((store.lengths * times).sum())
+    return train.steps * train.batch_size / float(times.sum())
 
 
 def plain_feed(recipe: Recipe, prepared: Prepared, *, difficulty: NDArray[np.float64] | None = None) -> Feed:

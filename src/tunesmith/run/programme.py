@@ -15,11 +15,12 @@ from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
 from tunesmith.recipe.parts import build
 from tunesmith.recipe.schema import Part
+from tunesmith.run.reachable import LATER, check_reachable
 from tunesmith.run.resolve import check_model, parts
 
 MERGED = ("model", "data", "train", "evaluate")
 """Parts of which a stage may name some options only; ``method`` and ``objective`` are replaced whole."""
-BASE, STAGE = "base", "stage:"
+BASE, STAGE = "base", LATER
 EARLIER = "earlier"
 """What an add-on writes as its ``data`` for the training rows of the stages before."""
 TIED = (
@@ -36,6 +37,7 @@ def expanded(recipe: Recipe, *, emit: Sink = silent) -> Recipe:
     if not hasattr(METHODS.load(recipe.method.name.partition(":")[0]), "stages"):
         if not recipe.stages:
             check_model(recipe)
+            check_reachable(recipe)
         return recipe
     if recipe.stages:
         raise UserError(
@@ -76,6 +78,7 @@ def stage_recipes(recipe: Recipe) -> list[Recipe]:
         one = validated(Recipe, values, f"stages.{number}")
         parts(one)
         check_model(one)
+        check_reachable(one)
         found.append(one)
     names = [one.name for one in found]
     if len(set(names)) < len(names):

@@ -66,6 +66,15 @@ def parts(recipe: Recipe) -> Parts:
         )
     if built.objective.judged == "labels":
         _check_task(recipe)
+    if recipe.model.trunk_cache != "off" and (
+        built.objective.samples or bool(getattr(built.objective, "on_policy", 0.0))
+    ):
+        raise UserError(
+            "model.trunk_cache keeps what rows give, and answers sampled while training never come again",
+            got=f"objective {recipe.objective.name}",
+            allowed="model.trunk_cache: off",
+            code="cannot-combine",
+        )
     if isinstance(built.objective, Sampled):
         read_rewards([*built.objective.rewards, *built.objective.judge])
     return built

@@ -31,7 +31,7 @@ from tunesmith.rewards.build import WeightedRewards, build_rewards
 from tunesmith.rollouts.best_of import BestOf, best_of
 from tunesmith.rollouts.feed import Plan, RolloutFeed, remembered
 from tunesmith.rollouts.groups import Asking
-from tunesmith.rollouts.questions import Questions, check_room, sample_of
+from tunesmith.rollouts.questions import Questions, check_room
 from tunesmith.rollouts.rollout import Tools
 from tunesmith.run.resolve import parts
 from tunesmith.run.scoring import open_scorer
@@ -72,15 +72,11 @@ def feed(
 ) -> RolloutFeed:
     """The updates of a session whose objective samples; ``folder`` is the run's.
 
-    Raises ``UserError``: ``no-reward``, ``prompt-too-long``, ``unscorable-row``, and what rewards refuse.
+    Raises ``UserError``: ``no-reward``, ``prompt-too-long``, and what rewards refuse.
     """
     objective, recipe = _objective(session), session.recipe
     records = prepared.records(set(prepared.train.rows.tolist()))
     rewards, judge = _rewards(objective)
-    empty = [sample_of(record) for record in records.values()]
-    for one in (rewards, judge):
-        if one is not None:
-            one.require_rows(empty)
     longest = int(prepared.train.lengths.max(initial=0))
     text = check_room(longest, max_new_tokens=objective.max_new_tokens, context=context(session.model))
     if text is not None:

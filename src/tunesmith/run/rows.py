@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tunesmith.data import prepare as tokens
 from tunesmith.data.chat import ChatEncoder
 from tunesmith.data.fit import fit
 from tunesmith.data.formats.base import BadRow
+from tunesmith.data.ledger import Ledger
 from tunesmith.data.sources import Broken, open_source
 from tunesmith.data.store import example_of
 from tunesmith.errors import UserError
@@ -81,6 +83,19 @@ def prepare_with(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink = silent) -
     return _prepared(recipe, encoder, emit=emit).accepted()
 
 
+def _with_formats(refused: UserError, ledger: Ledger, recipe: Recipe) -> UserError:
+    """The refusal of rows with what the objective reads, where they are rows of another kind."""
+    formats = parts(recipe).objective.formats
+    others = sorted({source.format for source in ledger.sources} - set(formats))
+    if not formats or not others or refused.code not in ("no-rows-left", "too-many-lost"):
+        return refused
+    hint = (
+        f"The objective {recipe.objective.name} reads rows of the format {' or '.join(formats)}, and these are "
+        f"{' and '.join(others)}: `tunesmith formats {formats[0]}` shows the columns. {refused.hint or ''}"
+    )
+    return UserError(refused.what, got=refused.got, allowed=refused.allowed, hint=hint.strip(), code=refused.code)
+
+
 def _prepared(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink) -> tokens.Prepared:
     data = with_rows(recipe, emit=emit).data
     encode = Encode(recipe)
@@ -107,7 +122,9 @@ def _prepared(recipe: Recipe, encoder: ChatEncoder, *, emit: Sink) -> tokens.Pre
     emit(Event("note", 0, {"text": prepared.words}))
     for line in prepared.ledger.summary_lines():
         emit(Event("note", 0, {"text": line}))
-    return prepared
+    if prepared.refusal is None:
+        return prepared
+    return replace(prepared, refusal=_with_formats(prepared.refusal, prepared.ledger, recipe))
 
 
 def with_rows(recipe: Recipe, *, emit: Sink = silent) -> Recipe:

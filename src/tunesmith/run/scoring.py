@@ -15,6 +15,9 @@ from tunesmith.data.collate import labelled
 from tunesmith.engine.microbatch import cut
 from tunesmith.errors import UserError
 from tunesmith.generation.inference import inference
+from tunesmith.objectives import TABLE as OBJECTIVES
+from tunesmith.recipe.parts import build
+from tunesmith.run.folder import Run
 from tunesmith.run.session import Session
 
 
@@ -48,16 +51,22 @@ class RewardModel:
 
 
 def open_scorer(path: str) -> Scorer:
-    """The reward model of a run folder. Raises ``UserError``: ``not-a-run``, ``no-reward-model``."""
+    """The reward model of a run folder. Raises ``UserError`` as ``reward_run`` does."""
     from tunesmith.run.use import open_run  # which measures, and may need a scorer for that
 
-    session = open_run(path)
-    task = session.task
+    return RewardModel(open_run(reward_run(path)))
+
+
+def reward_run(path: str) -> Run:
+    """The run that trained a reward model. Raises ``UserError``: ``not-a-run``, ``no-result``, ``no-reward-model``."""
+    run = Run.open(path).last_stage
+    task = build(OBJECTIVES, run.recipe.objective).head()
     if task is None or task.problem != "reward":
         raise UserError(
             "the run did not train a reward model",
-            got=f"{path}, objective {session.recipe.objective.name}",
+            got=f"{path}, objective {run.recipe.objective.name}",
             allowed="a run of the objective reward",
             code="no-reward-model",
         )
-    return RewardModel(session)
+    _ = run.artifact  # a run without a result says so
+    return run

@@ -7,7 +7,7 @@ to the compute dtype -> bind masters.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from tunesmith.engine.weights import Weights
 from tunesmith.errors import UserError
 from tunesmith.evaluation.retention import base_key, own_text
 from tunesmith.events import Event, Sink, silent
-from tunesmith.models import precision, probe
+from tunesmith.models import drivers, precision, probe
+from tunesmith.models.checkpointing import recompute
 from tunesmith.models.load import Loaded, load_model, load_task_model, load_tokenizer, set_padding
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.models.prefixed import context
 from tunesmith.models.quantized.model import quantize_model
 from tunesmith.models.task_head import add_heads
+from tunesmith.models.trunk_store import Store
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
 from tunesmith.run.resolve import Parts, parts, settled
@@ -52,13 +54,15 @@ class Session:
     """Digest of the model that training starts from, where the objective compares with it."""
     may_recompute: bool = False
     """Whether activation checkpointing is off and may be switched on when memory forces it."""
+    trunks: dict[int, Store] = field(default_factory=dict)
+    """What is kept of frozen trunks by the number of their layers, for all sessions on one base."""
 
     def recompute(self) -> bool:
         """Switch activation checkpointing on, once, where the recipe leaves it to us; whether that was done."""
         if not self.may_recompute:
             return False
         self.may_recompute = False
-        self.model.activation_checkpointing_enable({"use_reentrant": False})
+        recompute(self.model)
         return True
 
     @property
@@ -101,12 +105,37 @@ class Language:
         return cls(tokenizer, encoder)
 
 
+@dataclass
+class Base:
+    """A base in memory as it is before a method is put on it: loaded, probed, packed, not yet in the compute dtype."""
+
+    model: Any
+    language: Language
+    heads: list[str]
+    """Paths of output layers that are new to it."""
+    adapter: Path | None
+    """An earlier run's adapter that the method's own is to begin with."""
+    driver: drivers.DriverName
+    dtype: torch.dtype
+    """What the forward pass computes in."""
+    stored: torch.dtype
+    """What its weights are in."""
+    device: str
+    base_key: str | None = None
+    start_key: str | None = None
+
+
 def open_session(
     recipe: Recipe, language: Language | None = None, *, emit: Sink = silent, masters: bool = True
 ) -> Session:
     """Load and attach everything ``recipe`` names; without ``masters`` it can be used, not trained, for less memory."""
+    base = open_base(recipe, language or Language.of(recipe), emit=emit, masters=masters)
+    return session_on(base, recipe, *put_on(base, recipe, masters=masters), emit=emit)
+
+
+def open_base(recipe: Recipe, language: Language, *, emit: Sink = silent, masters: bool = True) -> Base:
+    """Load, probe and pack the base of ``recipe``."""
     chosen = parts(recipe)
-    language = language or Language.of(recipe)
     if recipe.model.threads is not None:
         torch.set_num_threads(recipe.model.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -131,34 +160,45 @@ def open_session(
     if key is not None and recipe.model.quantize != "none":
         # written before the weights are packed, so that runs on a packed and on a dense base are compared on one text
         own_text(CausalPolicy(model, choice.driver), language.tokenizer, cache=retention_cache(), key=key)
+    stored = model.dtype
     _quantize(model, recipe, emit)
+    return Base(model, language, loaded.heads, adapter, choice.driver, dtype, stored, device, key, start_key)
+
+
+def put_on(base: Base, recipe: Recipe, *, masters: bool = True) -> tuple[Attached, Weights]:
+    """Attach the method of ``recipe``, drawn by its seed; masters are of what is attached, as it is attached."""
     torch.manual_seed(derive(recipe.seed, "attach"))
-    attached = chosen.method.attach(model, heads=loaded.heads)
-    _check_length(model, recipe)
-    if adapter is not None:
-        attached.load(adapter)
+    attached = parts(recipe).method.attach(base.model, heads=base.heads)
+    _check_length(base.model, recipe)
+    if base.adapter is not None:
+        attached.load(base.adapter)
         attached.identity = False
-    weights = Weights(attached.groups() if masters else [])
-    model.to(dtype)
+    return attached, Weights(attached.groups() if masters else [])
+
+
+def session_on(base: Base, recipe: Recipe, attached: Attached, weights: Weights, *, emit: Sink = silent) -> Session:
+    """``base`` with what ``put_on`` put on it, in the compute dtype, ready."""
+    model, language = base.model, base.language
+    model.to(base.dtype)
     weights.bind()
     if recipe.model.checkpointing == "on":
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        recompute(model)
     may_recompute = recipe.model.checkpointing == "auto"
-    policy = CausalPolicy(model, choice.driver)
-    recipe = _resolved(recipe, model, dtype, choice.driver, device)
-    text = f"{choice.driver} {recipe.model.dtype} on {device}, {weights.count:,} trained parameters"
+    policy = CausalPolicy(model, base.driver)
+    recipe = _resolved(recipe, model, base.dtype, base.driver, base.device)
+    text = f"{base.driver} {recipe.model.dtype} on {base.device}, {weights.count:,} trained parameters"
     emit(Event("phase", 0, {"text": text}))
     return Session(
         recipe,
-        chosen,
+        parts(recipe),
         language.encoder,
         language.tokenizer,
         policy,
         attached,
         weights,
-        device,
-        base_key=key,
-        start_key=start_key,
+        base.device,
+        base_key=base.base_key,
+        start_key=base.start_key,
         may_recompute=may_recompute,
     )
 

@@ -26,6 +26,7 @@ from tunesmith.run import folder as folders
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import Marks, compared, same_kind
 from tunesmith.run.programme import expanded, origin_of, stage_recipes, with_folders
+from tunesmith.run.reachable import check_reachable
 from tunesmith.run.resolve import settled
 from tunesmith.run.training import train_one
 from tunesmith.run.verdict import as_report
@@ -59,6 +60,7 @@ def train(
         emit(Event("phase", 0, {"text": f"stage {number + 1} of {len(recipes)}: {stage.name}"}))
         here = Run(run.stage_folder(number, stage.name))
         recipes[number] = with_folders(stage, {name: one.folder for name, one in zip(names, done, strict=False)})
+        check_reachable(recipes[number])
         origin = origin_of(staged, number, names)
         if origin is not None:
             _hand_over(done[origin], here, same_exam=_same_exam(recipes[origin], stage))

@@ -1,58 +1,83 @@
-"""``tunesmith eval``: a suite of tasks on a run or a base model."""
+"""``tunesmith eval``: a suite of tasks on a run or a base model, and what the base made of it before."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tunesmith.contracts.batch import Example
-from tunesmith.contracts.data import Record
-from tunesmith.data.formats.base import BadRow
-from tunesmith.data.recognise import recognise
 from tunesmith.errors import UserError
-from tunesmith.evaluation.answers import AnswerReport, evaluate_answers
-from tunesmith.evaluation.labels import LabelReport
-from tunesmith.evaluation.loss import evaluate_loss
-from tunesmith.evaluation.suite import Suite, Task, load_suite
-from tunesmith.evaluation.suite_run import Asking, Measures, Question, plan_suite, run_suite
-from tunesmith.evaluation.tasks import TasksReport
-from tunesmith.metrics.perplexity import Losses
-from tunesmith.objectives.sft import Sft
+from tunesmith.evaluation import suites as shipped
+from tunesmith.evaluation.benchmarks import TABLE as BENCHMARKS
+from tunesmith.evaluation.comparison import as_dict
+from tunesmith.evaluation.suite import Suite, load_suite
+from tunesmith.evaluation.suite_plan import plan_suite
+from tunesmith.evaluation.suite_run import SuiteResult, changes
+from tunesmith.evaluation.suite_task import Task
+from tunesmith.events import Event, Sink, silent
+from tunesmith.recipe.schema import Part
+from tunesmith.run.asking import Asked, read_rows
+from tunesmith.run.baselines import baseline
 from tunesmith.run.beside import beside_of
 from tunesmith.run.folder import Run, never_began
-from tunesmith.run.judge import Exam, examine, generator
-from tunesmith.run.judge import measure as measure_rows
-from tunesmith.run.rows import encoded, generated_rows, prepare_with, prompts_of, raw_rows
-from tunesmith.run.session import Session
-from tunesmith.run.use import asked_raw, open_any, open_run
+from tunesmith.run.judge import Exam, examine
+from tunesmith.run.rows import generated_rows, prepare_with, prompts_of
+from tunesmith.run.session import Session, open_session
+from tunesmith.run.use import asked_raw, is_run, joined_rows, open_any, open_run
 
 EMBEDDED_SUITE = "embedded"
 EMBEDDED_ROWS = 280
 EMBEDDED_SEED = 7
-ANSWERED = ("completion", "chosen", "rejected", "messages")
-"""Columns that make a row with a `prompt` one of the data formats; without them it is a question of a suite."""
-Rows = Sequence[Mapping[str, Any]]
+KEPT_APART = ("answers", "parts", "content")
+"""What a run's report leaves to the files in ``eval/``: it is long."""
 
 
 def evaluate(
-    run_or_model: Run | str | Path, *, suite: str | Path | None = None, tags: Sequence[str] = ()
+    run_or_model: Run | str | Path,
+    *,
+    suite: str | Path | Suite | None = None,
+    tags: Sequence[str] = (),
+    vary: Sequence[str] = (),
+    template: str | None = None,
+    before: bool = True,
+    emit: Sink = silent,
 ) -> dict[str, Any]:
-    """Metrics of a run or a base model on a suite file (``embedded``: the held-out tasks of Seedling's world).
+    """Metrics of a run or a base model on a suite: a file, ``tunesmith:NAME``, ``embedded``, or a suite itself.
 
-    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, checks, notes, passed, failed, answers: {task:
-    rows}}``, of the tasks and checks with one of ``tags`` where those are given. Without ``suite`` a run is measured on
-    its own held-out rows, as at its end, and ``suite`` is None.
+    Returns ``{model, suite, metrics: {task: {value, low, high, n}}, variations, changes, checks, notes, passed, failed,
+    answers: {task: rows}}``, of the tasks and checks with one of ``tags`` where those are given, asked in the forms
+    ``vary`` besides. ``changes`` compares a run with its base, which is measured once (not without ``before``).
+    Without ``suite`` a run is measured on its own held-out rows, as at its end, and ``suite`` is None.
     """
     name = run_or_model.folder if isinstance(run_or_model, Run) else run_or_model
     if suite is None:
         return {"model": str(name), **held_out(name)}
-    tasks = tasks_of(suite).tagged(tags)
-    return {"model": str(name), **measure(open_any(name), tasks, raw=asked_raw(Path(name)))}
+    tasks = (suite if isinstance(suite, Suite) else tasks_of(suite)).tagged(tags).varied(vary)
+    session, raw = open_any(name, template=template), template is None and asked_raw(Path(name))
+    plan = plan_suite(tasks, Asked(session, raw=raw).measures)
+    emit(Event("phase", 0, {"text": f"measuring {name} on {tasks.name}"}))
+    result = _told(plan())
+    if before and is_run(name) and session.task is None:
+        emit(Event("phase", 0, {"text": f"measuring its base {session.recipe.model.base}, once"}))
+        base = _base_of(session, tasks, raw=raw)
+        result["before"] = base["metrics"]
+        result["changes"] = as_dict(changes(tasks, base, result)).get(tasks.name, {})
+    return {"model": str(name), **result}
+
+
+def _base_of(session: Session, tasks: Suite, *, raw: bool) -> dict[str, Any]:
+    """What the base of a finished run makes of ``tasks``."""
+    if session.attached.artifact != "model":
+        with session.attached.off():
+            return _baseline(session, tasks, raw=raw)
+    recipe = session.recipe.model_copy(update={"method": Part(name="full"), "retention": "none"})
+    return _baseline(open_session(recipe, masters=False), tasks, raw=raw)
+
+
+def _baseline(session: Session, tasks: Suite, *, raw: bool) -> dict[str, Any]:
+    plan = plan_suite(tasks, Asked(session, raw=raw).measures)
+    return baseline(session, plan.content, lambda: _told(plan()), raw=raw)
 
 
 def held_out(run: str | Path) -> dict[str, Any]:
@@ -95,16 +120,22 @@ def _result(marks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tasks_of(suite: str | Path) -> Suite:
-    """A suite file, or the embedded one by its name; a ``UserError`` where it cannot be read."""
-    return embedded_suite() if str(suite) == EMBEDDED_SUITE else load_suite(Path(suite))
+    """A suite file, a shipped suite or the embedded one by its name; a ``UserError`` where it cannot be read."""
+    name = str(suite).removeprefix(shipped.SCHEME)
+    if name == EMBEDDED_SUITE:
+        return embedded_suite()
+    return load_suite(shipped.path_of(str(suite)) if shipped.is_shipped(str(suite)) else Path(suite))
 
 
 def measure(session: Session, tasks: Suite, *, raw: bool = False) -> dict[str, Any]:
-    """``{suite, metrics, checks, notes, passed, failed, answers}`` of a session's model.
+    """``{suite, metrics, checks, notes, passed, failed, answers, …}`` of a session's model.
 
     ``raw``: it learned from prompts without a chat template, and questions are asked so.
     """
-    result = run_suite(tasks, _measures(session, raw=raw))
+    return _told(plan_suite(tasks, Asked(session, raw=raw).measures)())
+
+
+def _told(result: SuiteResult) -> dict[str, Any]:
     answers = {one.task.name: [row.as_dict() for row in one.answers] for one in result.results if one.answers}
     return {**result.as_dict(), "answers": answers}
 
@@ -112,7 +143,61 @@ def measure(session: Session, tasks: Suite, *, raw: bool = False) -> dict[str, A
 def check_suites(session: Session, *, raw: bool = False) -> None:
     """Hold the recipe's suites against their rows and the model: what cannot be measured is told before training."""
     for name in session.recipe.evaluate.suites:
-        plan_suite(tasks_of(name), _measures(session, raw=raw))
+        plan_suite(tasks_of(name), Asked(session, raw=raw).measures)
+
+
+def before_training(session: Session, run: Run, *, emit: Sink = silent, write: bool = True) -> None:
+    """Measure the base on the recipe's suites into ``eval/before-suite-NAME.json``; call it with the method off.
+
+    A base with a new task head is not asked: what an untrained head says is chance.
+    """
+    if session.task is not None or not session.recipe.evaluate.before:
+        return
+    for name in session.recipe.evaluate.suites:
+        tasks = tasks_of(name)
+        file = f"eval/before-suite-{tasks.name}.json"
+        if (run.folder / file).is_file():
+            continue
+        emit(Event("phase", 0, {"text": f"the base: suite {name}"}))
+        found = _baseline(session, tasks, raw=joined_rows(run))
+        if write:
+            run.write(file, found)
+
+
+def after_training(session: Session, run: Run, *, emit: Sink = silent) -> list[dict[str, Any]]:
+    """The recipe's suites on the tuned model, beside its base; whole answers go to ``eval/``, what is returned is
+    short: each result without them, with ``changes: {task: {before, after, change, verdict}}``."""
+    found = []
+    for name in session.recipe.evaluate.suites:
+        emit(Event("phase", 0, {"text": f"the tuned model: suite {name}"}))
+        tasks = tasks_of(name)
+        result = measure(session, tasks, raw=joined_rows(run))
+        before = run.read(f"eval/before-suite-{tasks.name}.json")
+        if before:
+            result["changes"] = as_dict(changes(tasks, before, result)).get(tasks.name, {})
+        run.write(f"eval/suite-{tasks.name}.json", result)
+        found.append({key: value for key, value in result.items() if key not in KEPT_APART})
+    return found
+
+
+def benchmark_suite(
+    pairs: Sequence[tuple[str, str]], *, shots: int = 0, examples: str | None = None, limit: int | None = None
+) -> Suite:
+    """A suite of benchmarks from files: every number of each, under the names ``NAME`` and ``NAME/number``.
+
+    Raises ``UserError``: ``unknown-benchmark``, ``missing-rows``, and what reading the files raises.
+    """
+    tasks = []
+    for name, path in pairs:
+        form = BENCHMARKS.load(name)()
+        rows = form.read(Path(path), read_rows)[:limit]
+        shown = form.read(Path(examples), read_rows)[:shots] if examples is not None and shots else []
+        for number in form.metrics:
+            label = name if number == form.metric else f"{name}/{number}"
+            tasks.append(
+                Task(name=label, benchmark=name, metric=number, rows=list(rows), shots=shots, examples=list(shown))
+            )
+    return Suite(name="benchmarks", tasks=tasks)
 
 
 def embedded_suite() -> Suite:
@@ -123,98 +208,3 @@ def embedded_suite() -> Suite:
         row = json.loads(line)
         kinds.setdefault(row["task"], []).append(row)
     return Suite(name=EMBEDDED_SUITE, tasks=[Task(name=kind, rows=rows) for kind, rows in sorted(kinds.items())])
-
-
-def records_of(rows: Rows) -> list[Record]:
-    """Rows in any known format as records; a row that cannot be read is a ``UserError`` naming it."""
-    form = recognise([dict(row) for row in rows[:20]], path="the suite", columns={}).format
-    records = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            records.append(form.read(dict(row)))
-        except BadRow as bad:
-            raise UserError(f"row {number} of the suite cannot be read: {bad}", code="bad-suite-row") from bad
-    return records
-
-
-def _rows(path: Path) -> Rows:
-    return raw_rows(str(path), code="bad-suite-row")
-
-
-def _measures(session: Session, *, raw: bool) -> Measures:
-    return Measures(
-        read=_rows,
-        questions=lambda rows, column: _questions(session, rows, column, raw=raw),
-        answers=lambda questions, asking: _answers(session, questions, asking),
-        losses=lambda rows: _losses(session, records_of([_whole(row, raw=raw) for row in rows])),
-        labels=None if session.task is None else lambda rows: _labels(session, records_of(rows)),
-    )
-
-
-def _whole(row: Mapping[str, Any], *, raw: bool, answer: str | None = None) -> Mapping[str, Any]:
-    """A suite's row as a row of a data format: ``{prompt, answer}`` becomes a conversation, or raw text."""
-    if not isinstance(row.get("prompt"), str) or any(name in row for name in ANSWERED):
-        return row
-    rest = {key: value for key, value in row.items() if key not in ("prompt", "answer", "system")}
-    said = row.get("answer", answer)
-    if raw:
-        return {"prompt": row["prompt"], "completion": said, **rest}
-    turns = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    turns += [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": said}]
-    return {"messages": turns, **rest}
-
-
-def _questions(session: Session, rows: Rows, column: str, *, raw: bool) -> list[Question]:
-    """Rows as questions: right answers are those of the row's ``column``, else its answer, else none."""
-    records = records_of([_whole(row, raw=raw, answer="-") for row in rows])
-    found = []
-    for number, (row, record) in enumerate(zip(rows, records, strict=True), start=1):
-        prompt = session.encoder.prompt(record)
-        if prompt is None:
-            raise UserError(
-                f"row {number} of the suite asks nothing, so that no answer can be generated",
-                allowed="rows with a question, such as {prompt, answer}, or the metrics perplexity and bits_per_byte",
-                code="bad-suite-row",
-            )
-        given = row.get(column)
-        several = [str(one) for one in given] if isinstance(given, list) else []
-        answered = "prompt" not in row or "answer" in row or any(name in row for name in ANSWERED)
-        found.append(Question(prompt, several or ([prompt.reference] if answered else [])))
-    return found
-
-
-def _answers(session: Session, questions: Sequence[Question], asking: Asking) -> AnswerReport:
-    prompts = [question.prompt for question in questions for _ in range(asking.samples)]
-    engine = generator(session, max_new_tokens=asking.max_new_tokens)
-    return evaluate_answers(engine, prompts, decode=session.encoder.decode, sampling=asking.sampling)
-
-
-def _labels(session: Session, records: Sequence[Record]) -> LabelReport | TasksReport:
-    """Labelled rows through the session's own objective; rows it cannot read are a ``UserError``."""
-    trouble = "row {number} of the suite cannot be measured: {why}"
-    examples = encoded(session, records, trouble=trouble, code="bad-suite-row")
-    report = measure_rows(session, Exam(examples, [], [], dict(enumerate(records))))
-    assert isinstance(report, LabelReport | TasksReport)
-    return report
-
-
-def _losses(session: Session, records: Sequence[Record]) -> Losses:
-    """What answers or texts cost, by record: pieces that a long text was cut into are summed."""
-    examples = []
-    size: defaultdict[int, float] = defaultdict(float)
-    for number, record in enumerate(records):
-        if record.text is None:
-            encodings = session.encoder.conversation(record, "answers")
-        else:
-            encodings = session.encoder.text(record.text, max_tokens=session.recipe.data.max_tokens)
-        for encoding in encodings:
-            ids, trained = np.array(encoding.ids, dtype=np.int32), np.array(encoding.trained, dtype=bool)
-            trained[:1] = False  # nothing comes before the first token to predict it from
-            examples.append(Example(ids, trained, number))
-            size[number] += len(session.encoder.decode(ids[trained].tolist()).encode())
-    tokens = int(session.recipe.train.tokens_per_microbatch)
-    sums = evaluate_loss(session.policy, Sft(), examples, tokens_per_microbatch=tokens).sums
-    nll, counted = np.zeros(len(records)), np.zeros(len(records))
-    np.add.at(nll, sums.rows, sums.nll)
-    np.add.at(counted, sums.rows, sums.tokens)
-    return Losses(nll, counted, np.array([size[number] for number in range(len(records))]))

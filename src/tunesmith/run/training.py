@@ -5,7 +5,7 @@ Every stage leaves its file in the run folder, so a run that was stopped anywher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -18,7 +18,7 @@ from tunesmith.data.prepare import Prepared
 from tunesmith.engine import checkpoint, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.loop import Beside, Job, fit, save_best
-from tunesmith.engine.schedules import schedule
+from tunesmith.engine.schedules import next_evaluation, schedule
 from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after, read
 from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
@@ -27,23 +27,31 @@ from tunesmith.evaluation.comparison import as_dict
 from tunesmith.events import Event, Sink, fan_out
 from tunesmith.models import precision
 from tunesmith.models.flops import update_flops
+from tunesmith.models.trunk import Trunk
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
-from tunesmith.run import rollouts, suites
+from tunesmith.run import forgetting, rollouts, suites
 from tunesmith.run.addons import with_addons
 from tunesmith.run.beside import beside_of
+from tunesmith.run.diagnosing import watching, write_diagnosis
 from tunesmith.run.environment import environment, peak_memory
 from tunesmith.run.folder import Run
 from tunesmith.run.judge import Exam, Marks, by_source, compared, examine, measure, retention_examples, retention_files
+from tunesmith.run.measured import measured
 from tunesmith.run.on_policy import on_policy
 from tunesmith.run.order import ordered_feed, plain_feed
+from tunesmith.run.reachable import check_scorable
 from tunesmith.run.resolve import check_steps, parts, settled
 from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
+from tunesmith.run.stepping import step_in_backward
 from tunesmith.run.stopping import stoppable
-from tunesmith.run.use import joined_rows
-from tunesmith.run.verdict import as_report
-from tunesmith.run.warnings import warnings
+from tunesmith.run.trunk import kept_trunk
+from tunesmith.run.verdict import as_report, check_gate
+from tunesmith.run.warnings import never_better, unwatchable, warnings
+
+Opener = Callable[..., Session]
+"""``open_session``, or what does its work on a base that is there already."""
 
 
 @dataclass
@@ -55,6 +63,8 @@ class Stage:
     prepared: Prepared
     workers: Workers
     emit: Sink
+    trunk: Trunk | None = None
+    """What was kept of the frozen lower layers, if that was asked for."""
 
     @cached_property
     def validation(self) -> list[Example]:
@@ -87,8 +97,13 @@ def train_one(
     resume: bool = False,
     sinks: tuple[Sink, ...] = (),
     switch_proofs_off: bool = False,
+    share: float = 1.0,
+    opened: Opener = open_session,
 ) -> Run:
-    """Train ``recipe``, which has no stages, into a run folder; raises as ``run.stages.train`` does."""
+    """Train ``recipe``, which has no stages, into a run folder; raises as ``run.stages.train`` does.
+
+    ``share`` of the updates are made now, up to the next evaluation; to be resumed. ``opened`` makes the session.
+    """
     check_steps(parts(recipe).method, recipe.train.steps)
     for suite in recipe.evaluate.suites:
         suites.tasks_of(suite)
@@ -100,7 +115,7 @@ def train_one(
     lock = run.lock() if workers.first else None
     try:
         with stoppable(run) as now:
-            stage = _open(recipe, run, workers, sinks)
+            stage = _open(recipe, run, workers, sinks, opened)
             if recipe.proofs == "start" and not switch_proofs_off and not run.proven:
                 now("the proofs")
                 _prove(stage)
@@ -110,7 +125,8 @@ def train_one(
             job, progress = _job(stage, resume=resume)
             _start(stage, job, progress)
             now("training")
-            progress = fit(job, progress)
+            with kept_trunk(stage.session, job) as stage.trunk:
+                progress = fit(job, progress, until=next_evaluation(share, job.steps, job.config.evaluate_every))
             now("the last exam")
             if progress.step < job.steps and not progress.stopped_early:
                 _paused(stage, job, progress)
@@ -124,14 +140,15 @@ def train_one(
     return run
 
 
-def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -> Stage:
+def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...], opened: Opener) -> Stage:
     record = (JsonlSink(run.events),) if workers.first else ()
     tracked = trackers(recipe.track, run=recipe.name, folder=run.folder) if workers.first else []
-    emit = fan_out(*record, *tracked, *sinks) if workers.first else fan_out()
+    emit = watching(fan_out(*record, *tracked, *sinks), run) if workers.first else fan_out()
     language, asked = Language.of(recipe), recipe
     recipe = learned(recipe)
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
-    session = open_session(recipe, language, emit=emit)
+    check_scorable(recipe, prepared)
+    session = opened(recipe, language, emit=emit)
     session.recipe = settled(session.recipe, "train", steps=_steps(session, prepared))
     check_steps(session.parts.method, session.recipe.train.steps)
     if workers.first:
@@ -139,6 +156,7 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...]) -
         run.write("environment.json", environment())
         prepared.ledger.save(run.folder / "ledger.json")
     suites.check_suites(session)
+    check_gate(session)
     return Stage(run, session, prepared, workers, emit)
 
 
@@ -175,6 +193,7 @@ def _exam(stage: Stage) -> Exam:
     if stage.session.recipe.evaluate.before and not measured:
         with stage.session.attached.off():
             marks = examine(stage.session, exam, emit=stage.emit, words="the base")
+            suites.before_training(stage.session, stage.run, emit=stage.emit, write=stage.workers.first)
         if stage.workers.first:
             stage.run.write("eval/before.json", marks.as_dict(stage.sources))
     return exam
@@ -204,12 +223,12 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         microbatch_tokens=int(recipe.train.tokens_per_microbatch),
         seed=recipe.seed,
         workers=stage.workers,
-        emit=stage.emit,
+        emit=measured(stage.emit, session.weights.values, device=session.device),
         evaluate=_validation(stage),
         relieve=session.recompute,
         beside=beside,
     )
-    job = with_addons(job, session, stage.prepared)
+    job = step_in_backward(with_addons(job, session, stage.prepared), session.attached)
     found = checkpoint.newest(stage.run.checkpoints) if resume else None
     if found is None:
         if resume and stage.workers.first:
@@ -245,10 +264,17 @@ def _validation(stage: Stage) -> Any:
         return None
     session, exam = stage.session, Exam(stage.validation, [], [], stage.records, stage.beside)
 
-    def evaluate(_: int) -> Mapping[str, float]:
+    said: set[str] = set()
+
+    def evaluate(step: int) -> Mapping[str, float]:
         report = measure(session, exam)
         losses = by_source(report, stage.sources)
-        return {f"validation_{name}": value for name, value in {**report.values(), **losses}.items()}
+        found = {f"validation_{name}": value for name, value in {**report.values(), **losses}.items()}
+        text = unwatchable(found, session.recipe.train)
+        if text is not None and text not in said:
+            said.add(text)
+            stage.emit(Event("note", step, {"text": text}))
+        return found
 
     return evaluate
 
@@ -295,12 +321,17 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
         "by_source": after["by_source"],
         "changes": changes,
         "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
-        "warnings": warnings(changes, _losses(stage.run), stage.session.recipe.train),
+        "warnings": [
+            *warnings(changes, _losses(stage.run), stage.session.recipe.train),
+            *never_better(stage.session.recipe.train, evaluated=len(stage.validation) > 0, best=progress.best_step),
+        ],
     }
     if stage.session.recipe.evaluate.suites:
-        report["suites"] = _suites(stage)
+        report["suites"] = suites.after_training(stage.session, stage.run, emit=stage.emit)
+    report["forgetting_table"] = forgetting.table(report)
     report |= as_report(report, stage.session.recipe.gate)
     stage.run.write("report.json", report)
+    write_diagnosis(stage.run, stage.session, stage.prepared, feed=job.feed)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
 
 
@@ -308,17 +339,6 @@ def _losses(run: Run) -> list[float]:
     """The loss of every update, as far as it was a number."""
     losses = (event.get("loss") for event in read(run.events) if event["kind"] == "step")
     return [loss for loss in losses if loss is not None]
-
-
-def _suites(stage: Stage) -> list[dict[str, Any]]:
-    """The recipe's suite files on the tuned model; whole answers go to ``eval/``, what is reported stays short."""
-    found = []
-    for name in stage.session.recipe.evaluate.suites:
-        stage.emit(Event("phase", 0, {"text": f"the tuned model: suite {name}"}))
-        result = suites.measure(stage.session, suites.tasks_of(name), raw=joined_rows(stage.run))
-        stage.run.write(f"eval/suite-{result['suite']}.json", result)
-        found.append({key: value for key, value in result.items() if key != "answers"})
-    return found
 
 
 def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> dict[str, Any]:
@@ -336,6 +356,7 @@ def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> di
         "peak_memory_bytes": peak_memory(stage.session.device),
         "trainable_parameters": stage.session.weights.count,
         "task_head": stage.session.task is not None,
+        "trunk_cache": None if stage.trunk is None else stage.trunk.as_dict(),
         "seconds": round(progress.seconds, 2),
         "tokens": progress.tokens,
         "proofs": stage.run.read("proof.json").get("proofs", []),
@@ -352,11 +373,15 @@ def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:
     if not progress.seconds:
         return None
     speed = progress.tokens / progress.seconds
-    return round(speed * flops_per_token(stage, job) / _peak(stage.session), 4)
+    trunk = 1.0 if stage.trunk is None else stage.trunk.share_run
+    return round(speed * flops_per_token(stage, job, trunk=trunk) / _peak(stage.session), 4)
 
 
-def flops_per_token(stage: Stage, job: Job) -> float:
-    """Useful FLOPs of a real token, from the shape of the first update (of prompts, where answers are yet to come)."""
+def flops_per_token(stage: Stage, job: Job, *, trunk: float = 1.0) -> float:
+    """Useful FLOPs of a real token, from the shape of the first update (of prompts, where answers are yet to come).
+
+    ``trunk`` is the share of tokens for which the frozen lower layers are run.
+    """
     if job.objective.samples:
         first = islice(stage.prepared.train, job.config.batch_size)
         examples = [rollouts.read_whole(one) for one in first]
@@ -365,7 +390,7 @@ def flops_per_token(stage: Stage, job: Job) -> float:
         examples = list(job.feed.update(0))
         targets = sum(job.objective.counts(examples).values())
     lengths = [len(example) for example in examples]
-    return update_flops(stage.session.model, lengths, targets) / sum(lengths)
+    return update_flops(stage.session.model, lengths, targets, trunk=trunk) / sum(lengths)
 
 
 def _peak(session: Session) -> float:

@@ -1,4 +1,4 @@
-"""What one does with a run: load it, talk to it, evaluate it, merge it, compare it with others."""
+"""What one does with a run: load it, talk to it, merge it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tunesmith.contracts.method import Attached, Method
 from tunesmith.data.choose import no_template
 from tunesmith.data.ledger import JOINED
 from tunesmith.errors import GateFailed, UserError, did_you_mean
-from tunesmith.evaluation.comparison import Comparison
 from tunesmith.files import whole_folder, write_text
 from tunesmith.interop.folders import stored_method
 from tunesmith.methods.given import given
@@ -25,8 +24,8 @@ from tunesmith.models.task_head import has_task_head, is_body, new_heads, own_sc
 from tunesmith.recipe import Part, Recipe
 from tunesmith.recipe.schema import DataConfig
 from tunesmith.run.environment import dense_room
-from tunesmith.run.folder import Run, never_began
-from tunesmith.run.judge import Marks, compared, generator
+from tunesmith.run.folder import ARTIFACTS, Run, never_began
+from tunesmith.run.judge import generator
 from tunesmith.run.resolve import settled
 from tunesmith.run.session import Language, Session, load_base, open_session
 
@@ -70,13 +69,13 @@ def open_any(
 ) -> Session:
     """A run folder, or a base model (folder, hub id, ``embedded``) as it is; ``template``, ``dtype`` and, for a base,
     ``max_tokens`` as in a recipe."""
-    if _is_run(name) or never_began(Path(name)):
+    if is_run(name) or never_began(Path(name)):
         return open_run(name, template=template, dtype=dtype)
     if "/" in str(name) and Path(name).parent.is_dir() and not Path(name).exists():
         raise UserError(
             f"no run or model folder at {name}",
             allowed="a run folder, a model folder, a hub id, or 'embedded'",
-            hint=did_you_mean(str(name), [str(path) for path in Path(name).parent.iterdir()]),
+            hint=did_you_mean(str(name), [str(path) for path in Path(name).parent.iterdir() if _is_model(path)]),
             code="not-a-run",
         )
     limits = [limit for limit in (max_tokens or DataConfig().max_tokens, positions(str(name))) if limit is not None]
@@ -95,13 +94,19 @@ def joined_rows(run: Run) -> bool:
 
 def asked_raw(folder: Path) -> bool:
     """Whether a run, or a model merged from one, learned from rows without a chat template."""
-    if _is_run(folder):
+    if is_run(folder):
         return joined_rows(Run.open(folder).last_stage)
     return (folder / JOINED_MARK).is_file()
 
 
-def _is_run(name: str | Path) -> bool:
+def is_run(name: str | Path) -> bool:
+    """Whether ``name`` is the folder of a run whose recipe was resolved."""
     return (Path(name) / "recipe.yaml").is_file()
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a folder holds a model, or a run that came to one."""
+    return any((path / name).exists() for name in ("config.json", *ARTIFACTS))
 
 
 def load(run: Run | str | Path) -> nn.Module:
@@ -136,7 +141,7 @@ class Tuned:
 
     def generate(self, text: str, *, max_new_tokens: int = 256) -> str:
         """The greedy answer to one user message."""
-        _refuse_task(self.session)
+        refuse_task(self.session)
         ids = self.session.encoder.prompt_ids([Message("user", text)], raw=self.raw)
         (answer,) = generator(self.session, max_new_tokens=max_new_tokens).generate([ids])
         return self.session.encoder.decode(answer.ids)
@@ -148,7 +153,8 @@ class Tuned:
         return predictions(self.session, texts)
 
 
-def _refuse_task(session: Session) -> None:
+def refuse_task(session: Session) -> None:
+    """Raise ``UserError`` (``writes-no-text``) where the model has a task head."""
     if session.task is not None:
         raise UserError(
             f"the objective {session.recipe.objective.name} trained a model that labels texts and writes none",
@@ -165,7 +171,7 @@ class Chat:
     """
 
     def __init__(self, session: Session, *, system: str | None = None, raw: bool = False) -> None:
-        _refuse_task(session)
+        refuse_task(session)
         if raw and system:
             raise UserError(
                 "a system prompt needs a chat template, and this run was trained without one",
@@ -279,44 +285,3 @@ def _outputs(model: Any, ids: torch.Tensor) -> torch.Tensor:
         return own_scores(model, ids)
     logits: torch.Tensor = model(input_ids=ids[None]).logits.float()
     return logits
-
-
-def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
-    """Metrics of runs side by side, and each later run's change against the first where both saw the same rows.
-
-    Returns ``{first, same_rows, runs: {run: {metric: estimate}}, differences: {run: {metric: estimate}}}``; a
-    difference is None where the two were not measured on the same rows.
-    """
-    if len(runs) < 2:
-        raise UserError("compare needs at least two runs", got=len(runs), code="too-few-runs")
-    opened = [Run.open(path) for path in runs]
-    after = [run.read("eval/after.json") for run in opened]
-    for run, marks in zip(opened, after, strict=True):
-        if not marks:
-            raise UserError(f"{run.folder} has no evaluation yet", hint="Finish it with --resume.", code="no-result")
-    names = [str(run.folder) for run in opened]
-    results = [Marks.from_dict(value) for value in after]
-    differences = {
-        name: _changes(compared(results[0], later)) for name, later in zip(names[1:], results[1:], strict=True)
-    }
-    return {
-        "first": names[0],
-        "same_rows": all(change is not None for changes in differences.values() for change in changes.values()),
-        "runs": {name: _values(marks) for name, marks in zip(names, results, strict=True)},
-        "differences": differences,
-    }
-
-
-def _values(marks: Marks) -> dict[str, Any]:
-    """Every metric by name."""
-    alone = compared(Marks(None, None, None), marks)
-    return {f"{item.what} {item.metric}": item.after.as_dict() for item in alone}
-
-
-def _changes(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Change by metric; where the rows differ there is no paired change, and None says so."""
-    return {
-        f"{item.what} {item.metric}": None if item.change is None else item.change.as_dict()
-        for item in comparisons
-        if item.metric != "perplexity"
-    }

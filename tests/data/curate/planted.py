@@ -6,6 +6,7 @@ import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 
@@ -32,6 +33,10 @@ REFUSALS = (
     "Sorry, I can't do that for you.",
     "I'm just an AI and have no opinions about it.",
 )
+THRESHOLD = 0.75
+SECRETS = ("email", "phone", "iban", "credit-card", "ip", "api-key", "ssn")
+LEVELS = (0.95, 0.9, 0.85, 0.8, 0.6)
+"""Jaccard similarities at which copies are planted; those of the last are no near duplicates."""
 
 
 @dataclass
@@ -78,6 +83,19 @@ class Writer:
             words[place] = self.random.choice(NOUNS)
         return " ".join(words)
 
+    def alike(self, row: dict[str, str], wanted: float) -> dict[str, str]:
+        """``row`` with words of its answer changed until the Jaccard similarity of word pairs is just ``wanted``."""
+        words, places = row["output"].split(), list(range(len(row["output"].split())))
+        self.random.shuffle(places)
+        best = row
+        for place in places:
+            words[place] = self.random.choice(NOUNS)
+            changed = {**row, "output": " ".join(words)}
+            if jaccard_of(row, changed) < wanted:
+                break
+            best = changed
+        return best
+
     def secret(self, kind: str) -> str:
         digits = "".join(self.random.choices("123456789", k=10))
         return {
@@ -86,8 +104,20 @@ class Writer:
             "iban": iban(f"{digits}{digits[:8]}"),
             "credit-card": card(f"4{digits}{digits[:4]}"),
             "ip": f"{digits[0]}{digits[1]}.{digits[2]}.{digits[3]}.{digits[4:6]}",
+            "ssn": f"{self.random.randint(100, 599)}-{digits[:2]}-{digits[2:6]}",
             "api-key": f"sk-{''.join(self.random.choices('abcdefghijkmnpqrstuvwxyz0123456789', k=40))}",
         }[kind]
+
+
+def pairs_of(row: dict[str, str]) -> set[tuple[str, str]]:
+    """Pairs of words that stand beside each other, in lower case and without signs."""
+    words = "".join(sign if sign.isalnum() else " " for sign in " ".join(row.values()).lower()).split()
+    return set(pairwise(words))
+
+
+def jaccard_of(first: dict[str, str], second: dict[str, str]) -> float:
+    one, other = pairs_of(first), pairs_of(second)
+    return len(one & other) / len(one | other)
 
 
 def iban(account: str) -> str:
@@ -111,6 +141,9 @@ def planted(seed: int = 0, clean: int = 600, each: int = 40) -> Planted:
     writer, found = Writer(seed), Planted()
     rows: list[tuple[Any, tuple[str, ...]]] = [(writer.row(), ()) for _ in range(clean)]
     base = [row for row, _ in rows]
+    # of few words no copy is as much alike as 0.95
+    long = [{**writer.row(), "output": writer.text(10)} for _ in range(len(LEVELS) * each)]
+    rows += [(row, ()) for row in long]
     exam = [{"question": f"Say why {writer.text(2)}", "answer": "yes"} for _ in range(each)]
     found.exam = exam
     for number in range(each):
@@ -129,7 +162,7 @@ def planted(seed: int = 0, clean: int = 600, each: int = 40) -> Planted:
                 ("toxic",),
             )
         )
-        for kind in ("email", "phone", "iban", "credit-card", "ip", "api-key"):
+        for kind in SECRETS:
             secret = writer.secret(kind)
             rows.append(({**writer.row(), "output": f"{writer.text(2)} Here: {secret} {writer.sentence()}"}, (kind,)))
         asked = exam[number]["question"]
@@ -137,12 +170,61 @@ def planted(seed: int = 0, clean: int = 600, each: int = 40) -> Planted:
         text = writer.changed(asked, 0.05) if number % 2 == 0 else f"{writer.sentence()} {asked}"
         rows.append(({**writer.row(), "instruction": text}, (kind,)))
     writer.random.shuffle(rows)
-    copies: list[tuple[Any, tuple[str, ...]]] = []
-    for row in writer.random.sample(base, 2 * each):
-        if len(copies) < each:
-            copies.append(({**row, "output": row["output"].replace(" ", "  ", 3)}, ("exact",)))
-        else:
-            copies.append(({**row, "output": writer.changed(row["output"], 0.04)}, ("near",)))
+    copies: list[tuple[Any, tuple[str, ...]]] = [
+        ({**row, "output": row["output"].replace(" ", "  ", 3)}, ("exact",)) for row in writer.random.sample(base, each)
+    ]
+    for number, row in enumerate(long):
+        level = LEVELS[number % len(LEVELS)]
+        kind = "near" if level > THRESHOLD else "unlike"
+        copies.append((writer.alike(row, level), (kind, f"{kind}-{level}")))
     for one, kinds in [*rows, *copies]:
         found.add(one, *kinds)
+    return found
+
+
+WRONG = (
+    ("assistant", "user"),
+    ("assistant", "user", "assistant"),
+    ("user", "user", "assistant"),
+    ("user", "assistant", "assistant"),
+    ("user", "assistant", "user"),
+    ("user", "narrator"),
+    ("user", ""),
+    ("user", "system", "assistant"),
+    ("user", "tool", "assistant"),
+    ("user",),
+)
+RIGHT = (("user", "assistant"), ("system", "user", "assistant"), ("user", "assistant", "user", "assistant"))
+
+
+def chats(seed: int = 0, clean: int = 300, each: int = 50) -> Planted:
+    """Conversations, with wrong roles, broken lines and copies of whole conversations."""
+    writer, found = Writer(seed), Planted()
+
+    def chat(roles: tuple[str, ...]) -> dict[str, Any]:
+        return {"messages": [{"role": role, "content": writer.text(2)} for role in roles]}
+
+    rows: list[tuple[Any, tuple[str, ...]]] = [(chat(RIGHT[number % 3]), ()) for number in range(clean)]
+    rows += [(chat(WRONG[number % len(WRONG)]), ("roles",)) for number in range(each)]
+    broken = [json.dumps(chat(RIGHT[0])) for _ in range(each)]
+    cuts = (lambda text: text[: len(text) // 2], lambda text: text.replace(":", "", 1), lambda text: f"{text}}}")
+    rows += [(cuts[number % 3](text), ("broken-json",)) for number, text in enumerate(broken)]
+    copies = [(row, ("exact",)) for row, _ in writer.random.sample(rows[:clean], each)]
+    writer.random.shuffle(rows)
+    for one, kinds in [*rows, *copies]:
+        found.add(one, *kinds)
+    return found
+
+
+def labelled(seed: int = 0, clean: int = 300, each: int = 50) -> Planted:
+    """Labelled texts, of which some stand twice more with one other label, or once more with the same one."""
+    writer, found = Writer(seed), Planted()
+    rows = [{"text": writer.text(2), "label": writer.random.choice(["good", "bad"])} for _ in range(clean + 2 * each)]
+    for row in rows:
+        found.add(row)
+    for row in rows[:each]:
+        found.add(row, "copy")
+        found.add({**row, "label": "good" if row["label"] == "bad" else "bad"}, "conflict")
+    for row in rows[each : 2 * each]:
+        found.add({**row, "text": row["text"].upper()}, "copy-in-capitals")
     return found

@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 from curate_rows import Run, asked, result
 
-from tunesmith.data.curate import pipeline
+from tunesmith.data.curate import base, pipeline
 from tunesmith.data.curate.base import Change, Drop, Item, RowStep, SetStep
 from tunesmith.data.curate.exact_dedup import ExactDedup
 from tunesmith.data.curate.length import Length
@@ -97,7 +97,7 @@ def test_a_step_that_empties_an_answer_drops_the_row(run: Run) -> None:
 
 
 def test_a_row_keeps_its_number_in_every_part(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CHUNK", 7)
+    monkeypatch.setattr(base, "CHUNK", 7)
     found = run(rows_of(30), Every(n=4), First(n=18))
     assert sorted(found.kept) == [line for line in range(1, 19) if line % 4 != 1]
 
@@ -106,7 +106,7 @@ def test_a_row_keeps_its_number_in_every_part(run: Run, monkeypatch: pytest.Monk
 def test_parts_give_the_same_bytes_whoever_makes_them(workers: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(70)
     whole = contents(run(rows, BLANKS, Pii(), Every(), Length()).found.folder)
-    monkeypatch.setattr(pipeline, "CHUNK", 7)
+    monkeypatch.setattr(base, "CHUNK", 7)
     monkeypatch.setattr(pipeline, "_key", lambda *_: f"other{workers}")
     again = contents(run(rows, BLANKS, Pii(), Every(), Length(), workers=workers).found.folder)
     assert again == whole
@@ -129,7 +129,7 @@ def test_the_result_is_kept_until_something_that_decides_it_changes(run: Run, tm
 
 
 def test_stopped_between_and_within_passes_it_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CHUNK", 10)
+    monkeypatch.setattr(base, "CHUNK", 10)
     rows, steps = rows_of(45), (BLANKS, Every(), Length(), Every(n=4))
     whole = run(rows, *steps)
     key = iter(f"stopped{number}" for number in range(1000))
@@ -146,7 +146,7 @@ def test_stopped_between_and_within_passes_it_goes_on(run: Run, monkeypatch: pyt
             path.write_bytes(content)
 
         with monkeypatch.context() as within:
-            within.setattr("tunesmith.data.curate.stream.write_bytes", stopping)
+            within.setattr("tunesmith.data.curate.jobs.write_bytes", stopping)
             with pytest.raises(KeyboardInterrupt) if stop <= 10 else monkeypatch.context():
                 run(rows, *steps)
         again = run(rows, *steps)
@@ -157,9 +157,9 @@ def test_stopped_between_and_within_passes_it_goes_on(run: Run, monkeypatch: pyt
 SCRIPT = """
 import sys
 from pathlib import Path
-from tunesmith.data.curate import TABLE, pipeline
+from tunesmith.data.curate import TABLE, base, pipeline
 from tunesmith.recipe.schema import SourceConfig
-pipeline.CHUNK = 50
+base.CHUNK = 50
 given = {"unicode": {"mojibake": False}, "exact-dedup": {}, "pii": {}, "balance": {"by": "length"}}
 steps = [TABLE.load(name)(**options) for name, options in given.items()]
 told = lambda text: print(text, flush=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from curate_rows import Result, result
-from planted import Planted, planted
+from planted import LEVELS, SECRETS, THRESHOLD, Planted, chats, jaccard_of, labelled, planted
 
 from tunesmith.data.curate import TABLE
 from tunesmith.data.curate.pipeline import curate, step_counts
+from tunesmith.data.sources import Broken, open_source
 from tunesmith.recipe.schema import SourceConfig
 
 pytest.importorskip("rensa", reason="the near-dedup step needs the `curate` extra")
@@ -43,7 +44,7 @@ def cleaned(defects: Planted, folder: Path) -> Result:
         TABLE.load("pii")(),
         TABLE.load("exact-dedup")(),
         TABLE.load("decontaminate")(against=[str(exam)]),
-        TABLE.load("near-dedup")(threshold=0.75),
+        TABLE.load("near-dedup")(threshold=THRESHOLD),
     ]
     return result(curate([SourceConfig(path=str(rows))], steps, cache=folder / "cache", workers=1))
 
@@ -82,7 +83,7 @@ def test_leaks_go_whether_copied_or_changed(cleaned: Result, defects: Planted) -
     check(found_lines(cleaned, "curate decontaminate"), defects.lines["leak"] | defects.lines["near-leak"], EXACT)
 
 
-@pytest.mark.parametrize("kind", ["email", "phone", "iban", "credit-card", "ip", "api-key"])
+@pytest.mark.parametrize("kind", SECRETS)
 def test_personal_data_is_hidden_where_it_stands(kind: str, cleaned: Result, defects: Planted) -> None:
     mark = f"[{kind.upper().replace('-', '_')}]"
     check({line for line, row in cleaned.kept.items() if mark in row["output"]}, defects.lines[kind], EXACT)
@@ -99,7 +100,8 @@ def test_text_in_a_wrong_encoding_is_as_it_was_written(cleaned: Result, defects:
 
 
 def test_rows_without_a_defect_stay(cleaned: Result, defects: Planted) -> None:
-    clean = set(range(1, len(defects.rows) + 1)) - set().union(*defects.lines.values())
+    unlike = defects.lines["unlike"]
+    clean = set(range(1, len(defects.rows) + 1)) - set().union(*defects.lines.values()) | unlike
     assert len(clean & cleaned.kept.keys()) >= 0.99 * len(clean)
     for line in clean & cleaned.kept.keys():
         assert cleaned.kept[line] == defects.rows[line - 1]
@@ -117,3 +119,51 @@ def test_the_ledger_adds_up_to_the_last_row(cleaned: Result, defects: Planted) -
     assert counts["exact-dedup"] == len(found_lines(cleaned, "curate exact-dedup"))
     assert sum(counts.values()) == len(ledger.entries)
     assert all(ledger.examples[entry.reason] for entry in ledger.entries)
+
+
+@pytest.mark.parametrize("level", [level for level in LEVELS if level > THRESHOLD])
+def test_copies_are_found_at_every_likeness_above_the_threshold(
+    level: float, cleaned: Result, defects: Planted
+) -> None:
+    wanted = defects.lines[f"near-{level}"]
+    assert len(wanted & found_lines(cleaned, "curate near-dedup")) >= FUZZY * len(wanted)
+
+
+def test_the_likeness_of_planted_copies_is_as_planted(cleaned: Result, defects: Planted) -> None:
+    row = {"instruction": "one two three", "output": "four five six"}
+    other = {"instruction": "one two three", "output": "four five seven"}
+    assert jaccard_of(row, other) == pytest.approx(4 / 6)
+    shown = [one for line, one in _shown(cleaned).items() if line in defects.lines["near-0.8"]]
+    assert shown
+    assert all(0.8 <= alike < 0.9 for alike in shown)
+
+
+def _shown(cleaned: Result) -> dict[int, float]:
+    (file,) = cleaned.found.files
+    rows = [row for row in open_source(str(file)).rows() if isinstance(row.value, Broken)]
+    return {row.line: float(row.value.text[4:8]) for row in rows if row.value.text.startswith("J = ")}
+
+
+def curated(made: Planted, folder: Path, *names: str) -> Result:
+    path = folder / "made.jsonl"
+    path.write_text(made.text())
+    steps = [TABLE.load(name)() for name in names]
+    return result(curate([SourceConfig(path=str(path))], steps, cache=folder / "cache", workers=1))
+
+
+def test_the_wrong_side_speaks(tmp_path: Path) -> None:
+    made = chats()
+    found = curated(made, tmp_path, "roles", "exact-dedup")
+    reasons = ("curate roles", "unknown role", "a system message stands", "the conversation has no answer")
+    check(found_lines(found, *reasons), made.lines["roles"], EXACT)
+    check(found_lines(found, "the line is no JSON"), made.lines["broken-json"], EXACT)
+    check(found_lines(found, "curate exact-dedup"), made.lines["exact"], EXACT)
+    assert len(found.kept) + len(found.dropped) == found.found.ledger.rows == len(made.rows)
+
+
+def test_labels_that_contradict_each_other(tmp_path: Path) -> None:
+    made = labelled()
+    found = curated(made, tmp_path, "conflicts", "exact-dedup")
+    check(found_lines(found, "curate conflicts"), made.lines["conflict"], EXACT)
+    check(found_lines(found, "curate exact-dedup"), made.lines["copy"], EXACT)
+    assert made.lines["copy-in-capitals"] <= found.kept.keys()

@@ -19,6 +19,7 @@ from tunesmith.data.curate.length import Length
 from tunesmith.data.curate.markup import Markup
 from tunesmith.data.curate.pii import Pii, luhn
 from tunesmith.data.curate.quality import Quality
+from tunesmith.data.curate.roles import Roles
 from tunesmith.data.curate.toxicity import Toxicity
 from tunesmith.data.curate.unicode import Unicode
 from tunesmith.errors import UserError
@@ -76,6 +77,7 @@ def test_markup_leaves_rows_about_markup() -> None:
 
 
 HIDDEN = [
+    ("My SSN is 078-05-1121.", "My SSN is [SSN]."),
     ("mail to a.b+c@mail.example.co.uk now", "mail to [EMAIL] now"),
     ("call +49 (30) 901820, or (555) 123-4567", "call [PHONE], or [PHONE]"),
     ("call 555-123-4567.", "call [PHONE]."),
@@ -102,6 +104,7 @@ LEFT = [
     "call 5551234 or 911",
     "std::vector and a::b",
     "ISBN 978-3-16-148410-0",
+    "part 000-12-3456, version 123-45-67890",
 ]
 
 
@@ -280,3 +283,67 @@ def test_decontamination_needs_a_run_of_words_and_knows_templates(run: Run, tmp_
     assert set(run(rows, Decontaminate(against=[str(exam)], near=None)).dropped) == {1, 3}
     assert set(run(rows, Decontaminate(against=[str(exam)], near=None, template=100)).dropped) == {1, 3, 5}
     assert set(run(rows, Decontaminate(against=[str(exam)], ngram=12, near=None)).dropped) == {1, 2, 3}
+
+
+def chat(*roles: str, **extra: object) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": "words", **extra} for role in roles]}
+
+
+@pytest.mark.parametrize(
+    ("roles", "rule"),
+    [
+        (("assistant", "user", "assistant"), "begins"),
+        (("system", "assistant"), "begins"),
+        (("user", "user", "assistant"), "twice"),
+        (("user", "assistant", "assistant"), "twice"),
+        (("user", "assistant", "user"), "unanswered"),
+        (("user", "tool", "assistant"), "tool"),
+    ],
+)
+def test_roles_have_their_order(roles: tuple[str, ...], rule: str) -> None:
+    item = item_of(chat(*roles), "messages")
+    drop = Roles().look(item)
+    assert isinstance(drop, Drop)
+    assert drop.why.startswith(f"{rule}: ")
+    rest = [one for one in ("begins", "twice", "unanswered", "tool") if one != rule]
+    assert Roles(rules=rest).look(item) is None
+
+
+def test_right_roles_and_rows_without_roles_stay() -> None:
+    call = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": call},
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "b"},
+    ]
+    assert Roles().look(item_of({"messages": turns}, "messages")) is None
+    assert Roles().look(item_of(chat("system", "user", "assistant"), "messages")) is None
+    assert Roles().look(item_of({"text": "a b", "label": "x"}, "labelled")) is None
+    rated = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert Roles().look(item_of(rated, "preference")) is None
+
+
+def test_what_is_read_ahead_changes_no_verdict(tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    texts = [
+        "the red fox ran over the old bridge to the far side of the river at noon",
+        "what is the capital of spain now",
+    ]
+    exam.write_text("".join(json.dumps({"question": text}) + "\n" for text in texts))
+    rows = [
+        asked("say it", f"Well: {texts[0]}, they said."),
+        asked("what is the capital of spain now?", "Madrid"),
+        asked("what is the capital of spain, now?", "so the red fox ran over the old bridge to the far side"),
+        asked("nothing", "of the kind stands here at all"),
+        asked("?", "!"),
+    ]
+    items = [item_of(row, number=number) for number, row in enumerate(rows)]
+    alone, ahead = (Decontaminate(against=[str(exam)], near=near) for near in (0.8, 0.8))
+    ahead.read_ahead(items)
+    assert [ahead.look(item) for item in items] == [alone.look(item) for item in items]
+    assert [alone.look(item) is not None for item in items] == [True, True, True, False, False]
+    only = Decontaminate(against=[str(exam)], near=None)
+    only.read_ahead(items)
+    assert [only.look(item) is not None for item in items] == [True, True, True, False, False]

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, PrivateAttr
 
 from tunesmith.data.curate.base import Drop, Item, RowStep
-from tunesmith.data.curate.shingles import Hashes, jaccard, shingle_sets
+from tunesmith.data.curate.shingles import Hashes, jaccard, several_shingles, shingle_sets
 from tunesmith.data.curate.texts import words
 from tunesmith.data.ledger import short
 from tunesmith.data.sources import Broken, Source, open_source
@@ -50,6 +51,7 @@ class Decontaminate(RowStep):
     """Texts of the files with fewer words are not compared (labels, names, numbers)."""
     template: Annotated[int, Field(ge=1)] = 10
     """Groups of words in more rows of a file than this are its template and do not count."""
+    _clean: set[str] = PrivateAttr(default_factory=set)
 
     def ready(self) -> None:
         """The files can be read."""
@@ -59,10 +61,15 @@ class Decontaminate(RowStep):
         """The content of the files."""
         return hashlib.blake2b(b"".join(source.fingerprint() for source in self._sources())).digest()
 
+    def read_ahead(self, items: Sequence[Item]) -> None:
+        """Find the few texts that share anything with the files at all; the others are looked at no more."""
+        texts = list(dict.fromkeys(text for item in items for text in _said(item)))
+        self._clean = set(texts) - self._index.suspects(texts)
+
     def look(self, item: Item) -> Drop | None:
         """Dropped where a text of the row, or its prompt as a whole, is of the files."""
-        for text in dict.fromkeys((*item.texts, item.prompt)):
-            if len(words(text)) >= self.shortest:
+        for text in dict.fromkeys(_said(item)):
+            if text not in self._clean and len(words(text)) >= self.shortest:
                 found = self._index.overlap(text)
                 if found:
                     return Drop(f"shares {self.ngram} words in a row, or a whole short text, with an evaluation file")
@@ -83,6 +90,10 @@ class Decontaminate(RowStep):
             index.add(texts, self.template)
         index.close(self.near)
         return index
+
+
+def _said(item: Item) -> tuple[str, ...]:
+    return (*item.texts, item.prompt)
 
 
 def _texts(value: Any, columns: list[str]) -> Iterator[str]:
@@ -122,6 +133,22 @@ class _Index:
 
     def close(self, near: float | None) -> None:
         """Everything is added: index the rare beginnings of the sets."""
+        self._begin(near)
+        self._known = tuple(np.sort(np.array(list(one), dtype=np.uint64)) for one in (self._grams, self._prefixes))
+
+    def suspects(self, texts: Sequence[str]) -> set[str]:
+        """Those of ``texts`` that share a group of words, or a rare beginning, with the files."""
+        found: set[str] = set()
+        made = several_shingles(texts, (self.ngram, NEAR_GROUP))
+        for known, group in zip(self._known, range(2), strict=True):
+            flat = np.concatenate([np.empty(0, dtype=np.uint64), *(one[group] for one in made)])
+            owners = np.repeat(np.arange(len(texts)), [len(one[group]) for one in made])
+            at = np.minimum(np.searchsorted(known, flat), max(len(known) - 1, 0))
+            hits = known[at] == flat if len(known) else np.zeros(len(flat), dtype=np.bool_)
+            found |= {texts[owner] for owner in np.unique(owners[hits]).tolist()}
+        return found
+
+    def _begin(self, near: float | None) -> None:
         if near is None:
             return
         often = Counter(one for pairs in self._sets for one in pairs.tolist())

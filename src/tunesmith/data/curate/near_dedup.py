@@ -9,8 +9,8 @@ b bands of r minima each, two rows share at least one with probability
 and r is the largest for which P(threshold) ≥ 0.99. What shares a band is compared exactly, so there are no false
 positives; at the threshold at most 1% of pairs are missed, and fewer above it.
 
-    pass 1   sets of shingles to a file, minima (by rensa), a hash of each band           memory: 4·b bytes a row
-    pass 2   bands that several rows share -> earlier rows that stay -> exact J from the file
+    sketch   shingles, minima (by rensa), a hash of each band: to a file a chunk, by several processes
+    pick     bands that several rows share -> earlier rows that stay -> exact J          memory: 4·b bytes a row
 
 The trap: rows made from one template (sums, dates, names filled in) *are* nearly the same. Compare prompts and answers
 together (``by: row``), and look at the examples in the ledger before believing a threshold.
@@ -19,8 +19,9 @@ together (``by: row``), and look at the examples in the ledger before believing 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -28,16 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tunesmith.data.curate.base import Drop, Item, Part, SetStep
+from tunesmith.data.curate.base import Arrays, Drop, Item, Part, SketchStep
 from tunesmith.data.curate.needs import needed, version_of
 from tunesmith.data.curate.shingles import Hashes, jaccard, shingles
 
-CHUNK = 1000
 RECALL = 0.99
 """Least probability that a pair at the threshold is compared."""
+COMPARED = 200
+"""Most rows that a row is compared with: those with most bands in common, so that crowds cost no squares."""
 
 
-class NearDedup(SetStep):
+class NearDedup(SketchStep):
     """Drops rows that are nearly the same as an earlier one (the `curate` extra)."""
 
     NAME: ClassVar[str] = "near-dedup"
@@ -62,29 +64,33 @@ class NearDedup(SetStep):
         """The version of rensa."""
         return version_of("rensa")
 
-    def choose(self, items: Iterable[Item], folder: Path) -> Mapping[int, Drop]:
-        """Every row with an earlier row that stays and is at least ``threshold`` like it."""
-        with _Sets(folder / "shingles") as sets:
-            bands = self._sketched(items, sets)
-            like = _kept_like(bands, sets, self.threshold)
-            why = f"nearly the same as an earlier {self.by}"
-            return {
-                sets.numbers[row]: Drop(why, shown=f"J = {alike:.2f}", like=sets.numbers[other])
-                for row, (other, alike) in like.items()
-            }
-
-    def _sketched(self, items: Iterable[Item], sets: _Sets) -> NDArray[np.uint32]:
-        """Band hashes ``[rows, bands]``; rows without a word are left out of ``sets`` and of the result."""
+    def sketch(self, items: Sequence[Item]) -> Arrays:
+        """Numbers, band hashes ``[rows, bands]`` and shingles; rows without a word are left out."""
         size = band_size(self.threshold, self.minima)
-        found = [np.empty((0, self.minima // size), dtype=np.uint32)]
-        rows = iter(items)
-        while chunk := list(islice(rows, CHUNK)):
-            made = shingles([item.of(self.by) for item in chunk], self.group)
-            filled = [(item.number, one) for item, one in zip(chunk, made, strict=True) if len(one)]
-            if filled:
-                sets.add([number for number, _ in filled], [one for _, one in filled])
-                found.append(_bands(self._minima([one for _, one in filled]), size))
-        return np.concatenate(found)
+        made = shingles([item.of(self.by) for item in items], self.group)
+        filled = [(item.number, one) for item, one in zip(items, made, strict=True) if len(one)]
+        sets = [one for _, one in filled]
+        bands = _bands(self._minima(sets), size) if sets else np.empty((0, self.minima // size), dtype=np.uint32)
+        return {
+            "number": np.array([number for number, _ in filled], dtype=np.int64),
+            "bands": bands,
+            "lengths": np.array([len(one) for one in sets], dtype=np.int64),
+            "shingles": np.concatenate([np.empty(0, dtype=np.uint64), *sets]),
+        }
+
+    def pick(self, sketches: Sequence[Arrays], folder: Path) -> Mapping[int, Drop]:
+        """Every row with an earlier row that stays and is at least ``threshold`` like it."""
+        shared = _shared([one["bands"] for one in sketches], self.minima // band_size(self.threshold, self.minima))
+        numbers = np.concatenate([np.empty(0, dtype=np.int64), *(one["number"] for one in sketches)])
+        paired = np.flatnonzero(shared.max(axis=1, initial=-1) >= 0)
+        with _Sets(folder / "shingles") as sets:
+            sets.write(sketches, paired)
+            like = _kept_like(shared[paired], sets, self.threshold)
+        why = f"nearly the same as an earlier {self.by}"
+        return {
+            int(numbers[paired[row]]): Drop(why, shown=f"J = {alike:.2f}", like=int(numbers[paired[other]]))
+            for row, (other, alike) in like.items()
+        }
 
     def _minima(self, made: Sequence[Hashes]) -> NDArray[np.uint32]:
         from rensa import RMinHash
@@ -113,16 +119,13 @@ def _bands(minima: NDArray[np.uint32], size: int) -> NDArray[np.uint32]:
     return (value >> np.uint64(32)).astype(np.uint32)
 
 
-def _kept_like(bands: NDArray[np.uint32], sets: _Sets, threshold: float) -> dict[int, tuple[int, float]]:
+def _kept_like(shared: NDArray[np.int32], sets: _Sets, threshold: float) -> dict[int, tuple[int, float]]:
     """Row -> the first earlier row that stays and is like it, and how much."""
-    shared = _shared(bands)
     kept: dict[int, list[int]] = {}
     found: dict[int, tuple[int, float]] = {}
-    for row in np.flatnonzero(shared.max(axis=1, initial=-1) >= 0).tolist():
-        places = shared[row]
+    for row, places in enumerate(shared):
         buckets = places[places >= 0].tolist()
-        candidates = sorted({other for bucket in buckets for other in kept.get(bucket, ())})
-        match = _first_like(row, candidates, sets, threshold)
+        match = _first_like(row, _candidates(buckets, kept), sets, threshold)
         if match is not None:
             found[row] = match
         else:
@@ -131,37 +134,43 @@ def _kept_like(bands: NDArray[np.uint32], sets: _Sets, threshold: float) -> dict
     return found
 
 
+def _candidates(buckets: Sequence[int], kept: Mapping[int, Sequence[int]]) -> list[int]:
+    """Rows that stay and share a bucket, in their order."""
+    common = Counter[int]()
+    for bucket in buckets:
+        common.update(kept.get(bucket, ())[-COMPARED:])
+    return sorted(row for row, _ in common.most_common(COMPARED))
+
+
 def _first_like(row: int, candidates: Sequence[int], sets: _Sets, threshold: float) -> tuple[int, float] | None:
-    if not candidates:
-        return None
-    own = sets[row]
     for other in candidates:
-        alike = jaccard(own, sets[other])
+        alike = jaccard(sets[row], sets[other])
         if alike >= threshold:
             return other, alike
     return None
 
 
-def _shared(bands: NDArray[np.uint32]) -> NDArray[np.int32]:
-    """``[rows, bands]``: a number for each band hash that several rows share, -1 for one that a row has alone."""
-    numbered = np.full(bands.shape, -1, dtype=np.int32)
+def _shared(bands: Sequence[NDArray[np.uint32]], count: int) -> NDArray[np.int32]:
+    """``[rows, count]``: a number for each band hash that several rows share, -1 for one that a row has alone."""
+    columns = []
     first = 0
-    for band in range(bands.shape[1]):
-        _, places, counts = np.unique(bands[:, band], return_inverse=True, return_counts=True)
+    for band in range(count):
+        hashes = np.concatenate([np.empty(0, dtype=np.uint32), *(one[:, band] for one in bands)])
+        _, places, counts = np.unique(hashes, return_inverse=True, return_counts=True)
         several = counts > 1
         names = np.where(several, np.cumsum(several) - 1 + first, -1).astype(np.int32)
-        numbered[:, band] = names[places]
+        columns.append(names[places])
         first += int(several.sum())
-    return numbered
+    return np.stack(columns, axis=1)
 
 
 class _Sets:
-    """Shingles in a file, row after row; a few bytes a row stay in memory."""
+    """Shingles of the rows that are compared, in a file; a few bytes a row stay in memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._ends: list[int] = [0]
-        self.numbers: list[int] = []
+        self._ends = np.zeros(1, dtype=np.int64)
+        self._read = lru_cache(4096)(self._from_file)
 
     def __enter__(self) -> _Sets:
         self._file = self._path.open("w+b")
@@ -171,15 +180,24 @@ class _Sets:
         self._file.close()
         self._path.unlink()
 
-    def add(self, numbers: Sequence[int], made: Sequence[Hashes]) -> None:
-        """Append the shingles of the rows ``numbers``."""
-        self._file.write(np.concatenate(made).tobytes())
-        self._ends += (self._ends[-1] + np.cumsum([len(one) for one in made])).tolist()
-        self.numbers += numbers
+    def write(self, sketches: Sequence[Arrays], rows: NDArray[np.int64]) -> None:
+        """Keep the shingles of ``rows``, numbered over all sketches; they are then known by their place there."""
+        first, found = 0, [self._ends]
+        for one in sketches:
+            lengths = one["lengths"]
+            wanted = np.zeros(len(lengths), dtype=np.bool_)
+            wanted[rows[(rows >= first) & (rows < first + len(lengths))] - first] = True
+            self._file.write(one["shingles"][np.repeat(wanted, lengths)].tobytes())
+            found.append(lengths[wanted])
+            first += len(lengths)
         self._file.flush()
+        self._ends = np.cumsum(np.concatenate(found))
 
     def __getitem__(self, row: int) -> Hashes:
         """The set of a row, sorted."""
-        first, end = self._ends[row], self._ends[row + 1]
+        return self._read(row)
+
+    def _from_file(self, row: int) -> Hashes:
+        first, end = int(self._ends[row]), int(self._ends[row + 1])
         raw = os.pread(self._file.fileno(), 8 * (end - first), 8 * first)
         return np.unique(np.frombuffer(raw, dtype=np.uint64))

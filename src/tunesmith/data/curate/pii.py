@@ -4,6 +4,7 @@
     phone         with a country code, or in North American groups; plain numbers and dates are left alone
     iban          country code and check digits that hold (ISO 13616: remainder 1 modulo 97)
     credit-card   digits of a known prefix and its length whose Luhn check digit holds (ISO/IEC 7812)
+    ssn           social security numbers of the United States, in their three groups; never issued ones aside
     ip            IPv4 and IPv6 addresses, but for loopback and unspecified ones
     api-key       keys of known makers by their prefix, private key blocks, and what is assigned to a name such as
                   ``api_key`` or ``password``
@@ -25,13 +26,13 @@ from pydantic import Field
 from tunesmith.data.curate.base import Change, Drop, Item
 from tunesmith.data.curate.editing import TextStep
 
-Kind = Literal["email", "phone", "iban", "credit-card", "ip", "api-key"]
-KINDS: tuple[Kind, ...] = ("api-key", "email", "iban", "credit-card", "ip", "phone")
+Kind = Literal["email", "phone", "iban", "credit-card", "ip", "api-key", "ssn"]
+KINDS: tuple[Kind, ...] = ("api-key", "email", "iban", "credit-card", "ip", "ssn", "phone")
 """In the order in which they are looked for: what is hidden is not found again as something else."""
 
 
 class Pii(TextStep):
-    """Hides or drops e-mail addresses, phone numbers, IBANs, card numbers, IP addresses and keys."""
+    """Hides or drops e-mail addresses, phone and social security numbers, IBANs, cards, IP addresses and keys."""
 
     NAME: ClassVar[str] = "pii"
 
@@ -161,6 +162,8 @@ _PHONE = re.compile(
     )(?!\d|[.-]\d)""",
     re.X,
 )
+# no area 000, 666 or 9xx, no group 00, no number 0000 was ever issued (SSA, since 2011)
+_SSN = re.compile(r"(?<![\w.-])(?P<secret>(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4})(?![\w-]|\.\d)")
 RULES: Mapping[Kind, tuple[Rule, ...]] = {
     "api-key": (
         Rule(re.compile(r"[A-Za-z0-9_-]{16}|BEGIN"), _KEY, lambda _: True),
@@ -173,5 +176,6 @@ RULES: Mapping[Kind, tuple[Rule, ...]] = {
         Rule(re.compile(r"\d\.\d"), _IP4, _is_address),
         Rule(re.compile("::|:[0-9a-fA-F]{1,4}:"), _IP6, _is_address),
     ),
+    "ssn": (Rule(re.compile(r"\d-\d{2}-\d"), _SSN, lambda _: True),),
     "phone": (Rule(re.compile(r"\d{2}"), _PHONE, _is_phone),),
 }

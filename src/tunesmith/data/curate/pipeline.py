@@ -2,10 +2,11 @@
 
     sources -> pass 1 -> rows-1 -> pass 2 -> rows-2 … -> one curated file a source, ledger.json
 
-A pass is one set step, or all row steps that stand together; the first pass reads the sources, and its rows are checked
-by their format. Row passes are cut into parts, which several processes make and a resumed pass finds again; a set pass
-is begun again. The result is named by a digest of everything that decides it: the bytes of the data and how they are
-read, the steps with their options, the files and libraries they use, and the code.
+A pass is one set or batch step, or all row steps that stand together; the first pass reads the sources, and its rows
+are checked by their format. Passes are cut into parts, which several processes make and a resumed pass finds again;
+only what a set step does beside its sketches is begun again. The result is named by a digest of everything that decides
+it: the bytes of the data and how they are read, the steps with their options, the files, libraries and models they use,
+and the code.
 """
 
 from __future__ import annotations
@@ -14,24 +15,22 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from tunesmith.data.curate.base import Drop, Item, RowStep, SetStep, Step
-from tunesmith.data.curate.stream import Chunk, Items, Line, Reading, RowJob, lines_of, read_lines
+from tunesmith.data.curate.base import BatchStep, RowStep, Step
+from tunesmith.data.curate.models import Models
+from tunesmith.data.curate.passes import Passes, Told
+from tunesmith.data.curate.stream import Line, Reading, read_lines
 from tunesmith.data.curate.texts import PLACED
 from tunesmith.data.ledger import CURATED, Entry, Example, Ledger, SourceCount, short
 from tunesmith.data.look import recognised
-from tunesmith.data.pool import cores, run_chunks
-from tunesmith.data.sources import CURATED_FILE, Source, open_source
+from tunesmith.data.pool import cores
+from tunesmith.data.sources import CURATED_FILE, Source, open_source, unit_of
 from tunesmith.errors import UserError
 from tunesmith.files import one_at_a_time, recover, whole_folder, write_json
 from tunesmith.recipe.schema import SourceConfig
-
-CHUNK = 1000
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,16 @@ def curate(
     *,
     cache: Path,
     workers: int | None = None,
+    models: Models | None = None,
     told: Told = lambda _: None,
 ) -> Curated:
     """Run ``steps`` over ``sources``, or take the result from ``cache``; ``told`` hears how it goes.
 
+    ``models`` opens the models that steps ask.
+
     Raises ``UserError`` for files that cannot be read, and for steps that lack something or do not suit a format.
     """
-    opened = tuple(open_source(one.path, split=one.split, unit=_unit(one), forgiving=True) for one in sources)
+    opened = tuple(open_source(one.path, split=one.split, unit=unit_of(one.format), forgiving=True) for one in sources)
     readings = tuple(_reading(one, source) for one, source in zip(sources, opened, strict=True))
     _check(steps, readings)
     key = _key(steps, opened, readings)
@@ -78,14 +80,11 @@ def curate(
     with one_at_a_time(work):
         recover(found.folder)
         if not found.folder.is_dir():
-            rows = _Passes(opened, readings, work, workers or cores(), told).run(steps)
+            ready = [step.with_models(models) if step.asks_model else step for step in steps]
+            rows = Passes(opened, readings, work, workers or cores(), told).run(ready)
             _finish(rows, readings, found.folder)
         shutil.rmtree(work, ignore_errors=True)
     return found
-
-
-def _unit(source: SourceConfig) -> str:
-    return source.format if source.format in ("paragraphs", "lines") else "text"
 
 
 def _reading(config: SourceConfig, source: Source) -> Reading:
@@ -96,7 +95,7 @@ def _reading(config: SourceConfig, source: Source) -> Reading:
 def _check(steps: Sequence[Step], readings: Sequence[Reading]) -> None:
     for step in steps:
         step.ready()
-        changes = isinstance(step, RowStep) and step.changes
+        changes = isinstance(step, RowStep | BatchStep) and step.changes
         placed = next((one for one in readings if one.format in PLACED), None)
         if changes and placed is not None:
             raise UserError(
@@ -119,103 +118,6 @@ def _key(steps: Sequence[Step], opened: Sequence[Source], readings: Sequence[Rea
     for file in sorted({*code, *here.glob("*.py"), *here.parent.glob("*.py"), *here.parent.glob("formats/*.py")}):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _grouped(steps: Sequence[Step]) -> Iterator[SetStep | tuple[RowStep, ...]]:
-    """The passes: set steps alone, row steps together; the first one is of row steps, be they none."""
-    held: list[RowStep] = []
-    first = True
-    for step in steps:
-        if isinstance(step, RowStep):
-            held.append(step)
-            continue
-        if held or first:
-            yield tuple(held)
-        held, first = [], False
-        assert isinstance(step, SetStep)
-        yield step
-    if held or first:
-        yield tuple(held)
-
-
-@dataclass(frozen=True)
-class _Passes:
-    """Passes over the rows, each from a file of rows to the next."""
-
-    opened: tuple[Source, ...]
-    readings: tuple[Reading, ...]
-    folder: Path
-    workers: int
-    told: Told
-
-    def run(self, steps: Sequence[Step]) -> Path:
-        """The file of rows after the last pass; passes that are done are not done again."""
-        passes = list(_grouped(steps))
-        done = [number for number in range(len(passes)) if self._rows(number).exists()]
-        for number in range(max(done, default=-1) + 1, len(passes)):
-            one = passes[number]
-            names = [one.NAME] if isinstance(one, SetStep) else [step.NAME for step in one]
-            self.told(f"curating: {', '.join(names) or 'reading'} (pass {number + 1} of {len(passes)})")
-            temporary = self.folder / "rows.tmp"
-            if isinstance(one, SetStep):
-                self._choose(one, number, temporary)
-            else:
-                self._look(one, number, temporary)
-            temporary.replace(self._rows(number))
-            if number:
-                self._rows(number - 1).unlink(missing_ok=True)
-        return self._rows(len(passes) - 1)
-
-    def _rows(self, number: int) -> Path:
-        return self.folder / f"rows-{number:02d}"
-
-    def _lines(self, number: int) -> Iterator[Line]:
-        return read_lines(self._rows(number - 1)) if number else lines_of(self.opened)
-
-    def _look(self, steps: tuple[RowStep, ...], number: int, target: Path) -> None:
-        parts = self.folder / f"parts-{number:02d}"
-        parts.mkdir(exist_ok=True)
-        job = RowJob(steps, self.readings, parts)
-        numbers: list[int] = []
-        done = 0
-        for rows in run_chunks(job, self._missing(job, number, numbers), workers=self.workers):
-            done += rows
-            if done % (20 * CHUNK) == 0:
-                self.told(f"  {done:,} rows")
-        with target.open("wb") as file:
-            for one in numbers:
-                file.write(job.part(one).read_bytes())
-        shutil.rmtree(parts)
-
-    def _missing(self, job: RowJob, number: int, numbers: list[int]) -> Iterator[Chunk]:
-        """Chunks whose part is not there yet; ``numbers`` collects those of all chunks."""
-        lines, first = self._lines(number), 0
-        while held := list(islice(lines, CHUNK)):
-            numbers.append(len(numbers))
-            if not job.part(numbers[-1]).exists():
-                yield Chunk(numbers[-1], first, held)
-            first += len(held)
-
-    def _choose(self, step: SetStep, number: int, target: Path) -> None:
-        items, places = Items(self.readings), list[str]()
-        drops = step.choose(self._items(items, number, places), self.folder)
-        with target.open("wb") as file:
-            for at, line in enumerate(self._lines(number)):
-                drop = drops.get(at)
-                file.write((line if drop is None else _without(line, step, drop, places)).to_json())
-
-    def _items(self, items: Items, number: int, places: list[str]) -> Iterator[Item]:
-        for at, line in enumerate(self._lines(number)):
-            places.append(f"{Path(line.file).name} line {line.line}")
-            if line.value is not None:
-                yield items.of(at, line)
-            if (at + 1) % (20 * CHUNK) == 0:
-                self.told(f"  {at + 1:,} rows")
-
-
-def _without(line: Line, step: SetStep, drop: Drop, places: Sequence[str]) -> Line:
-    like = f"like {places[drop.like]}" if drop.like is not None else ""
-    return line.dropped(f"{CURATED}{step.NAME}: {drop.why}", ", ".join(filter(None, (drop.shown, like))))
 
 
 def _finish(rows: Path, readings: Sequence[Reading], folder: Path) -> None:

@@ -18,6 +18,7 @@ four.
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -69,8 +70,8 @@ class Quality(RowStep):
         if rule == "symbols":
             return len(prose) >= 20 and _symbols(prose) > self.symbols
         if rule == "shouting":
-            letters = sum(map(str.isalpha, prose))
-            return letters >= 20 and sum(map(str.isupper, prose)) > self.capitals * letters
+            letters, capitals = _letters(prose)
+            return letters >= 20 and capitals > self.capitals * letters
         return any(len(word) > self.word_characters and not _ADDRESS.search(word) for word in _spaced(prose))
 
 
@@ -97,21 +98,39 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_MAY_REFUSE = ("an ai", "a ai", "language", "sorry", "apolog", "unfortunately", "my training", "my knowledge")
+"""What a text holds, in lower case and with single blanks, in which a refusal may be found anywhere."""
+_I_BEGIN = re.compile(r"\W*i\s", re.I)
+_HEAD = 80
+"""Characters in which the first two words stand, and in which an answer that is nothing but a mark has room."""
+_CAPITALS = string.ascii_uppercase.encode()
+_LETTERS = string.ascii_letters.encode()
+_NO_SYMBOLS = (string.ascii_letters + string.digits + " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f").encode()
+
+
 def _empty(item: Item) -> bool:
     return _answers(item) and not any(map(str.isalnum, item.answer))
 
 
 def _echo(item: Item) -> bool:
+    if words(item.answer[:_HEAD])[:2] != words(item.prompt[:_HEAD])[:2]:
+        return False
     said, asked = words(item.answer), words(item.prompt)
     return _answers(item) and len(said) >= 3 and said == asked
 
 
 def _refusal(item: Item) -> bool:
-    return _answers(item) and _REFUSAL.search(item.answer) is not None
+    answer = item.answer
+    plain = " ".join(answer.lower().split())
+    # looked for first, because plain search is fifty times as fast as the pattern
+    may = any(mark in plain for mark in _MAY_REFUSE) or _I_BEGIN.match(answer)
+    return bool(may) and _answers(item) and _REFUSAL.search(answer) is not None
 
 
 def _placeholder(item: Item) -> bool:
-    return _answers(item) and _PLACEHOLDER.search(item.answer) is not None
+    answer = item.answer
+    may = len(answer.strip()) <= _HEAD or any(mark in answer for mark in "<[{") or "lorem" in answer.lower()
+    return may and _answers(item) and _PLACEHOLDER.search(answer) is not None
 
 
 def _answers(item: Item) -> bool:
@@ -128,10 +147,12 @@ def _repeated(text: str) -> float:
     found = words(text)
     if len(found) < 20:
         return max(again, _same_word(found))
+    groups = list(zip(*(found[start:] for start in range(10)), strict=False))
+    if len(set(groups)) == len(groups):
+        return again
     seen: set[tuple[str, ...]] = set()
     covered = bytearray(len(found))
-    for place in range(len(found) - 9):
-        group = tuple(found[place : place + 10])
+    for place, group in enumerate(groups):
         if group in seen:
             covered[place : place + 10] = b"\1" * 10
         seen.add(group)
@@ -145,7 +166,17 @@ def _same_word(found: list[str]) -> float:
 
 
 def _symbols(text: str) -> float:
+    if text.isascii():
+        return len(text.encode().translate(None, _NO_SYMBOLS)) / len(text)
     return len(_SYMBOL.findall(text)) / len(text)
+
+
+def _letters(text: str) -> tuple[int, int]:
+    """Letters, and capitals among them."""
+    if text.isascii():
+        signs = text.encode()
+        return len(signs) - len(signs.translate(None, _LETTERS)), len(signs) - len(signs.translate(None, _CAPITALS))
+    return sum(map(str.isalpha, text)), sum(map(str.isupper, text))
 
 
 def _spaced(text: str) -> list[str]:

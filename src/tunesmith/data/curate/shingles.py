@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ Hashes = NDArray[np.uint64]
 _BASE = 0x5851F42D4C957F2D
 _BACK = pow(_BASE, -1, 2**64)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+TOGETHER = 1 << 17
+"""Characters hashed at once: their arrays stay in the cache of a core."""
+_SHORTEST = 1 << 18
 _OTHER, _LETTER, _APOSTROPHE = 0, 1, 2
 _KIND = np.full(256, _OTHER, dtype=np.uint8)
 _KIND[[*range(ord("0"), ord("9") + 1), *range(ord("a"), ord("z") + 1), *range(128, 256)]] = _LETTER
@@ -38,15 +42,41 @@ def shingle_sets(texts: Sequence[str], group: int) -> list[Hashes]:
 
 def shingles(texts: Sequence[str], group: int) -> list[Hashes]:
     """The same in the order of each text, every shingle as often as it stands there."""
+    return [made[0] for made in several_shingles(texts, (group,))]
+
+
+def several_shingles(texts: Sequence[str], groups: Sequence[int]) -> list[list[Hashes]]:
+    """``shingles`` of every text for each of ``groups``; the words are found once."""
+    made: list[list[Hashes]] = []
+    held: list[str] = []
+    characters = 0
+    for text in texts:
+        held.append(text)
+        characters += len(text)
+        if characters > TOGETHER:
+            made += _shingles(held, groups)
+            held, characters = [], 0
+    return made + _shingles(held, groups)
+
+
+def _shingles(texts: Sequence[str], groups: Sequence[int]) -> list[list[Hashes]]:
     found = _Words.of(texts)
-    flat = found.hashes
+    mixed = [_mixed(found.hashes, group) for group in groups]
+    bounds = zip(found.ends[:-1], found.ends[1:], strict=True)
+    return [
+        [_of(one, found.hashes, start, end, group) for one, group in zip(mixed, groups, strict=True)]
+        for start, end in bounds
+    ]
+
+
+def _mixed(flat: Hashes, group: int) -> Hashes:
+    """A hash of ``group`` words from each place of ``flat`` on."""
     mixed = np.zeros_like(flat)
     with np.errstate(over="ignore"):
         for place in range(group):
             later = np.concatenate([flat[place:], np.zeros(min(place, len(flat)), dtype=np.uint64)])
             mixed = _mix((mixed ^ later) + _FACTOR)
-    bounds = zip(found.ends[:-1], found.ends[1:], strict=True)
-    return [_of(mixed, flat, start, end, group) for start, end in bounds]
+    return mixed
 
 
 def jaccard(first: Hashes, second: Hashes) -> float:
@@ -85,6 +115,11 @@ class _Words:
 
 def _powers(base: int, count: int) -> Hashes:
     """base^0 … base^(count-1) modulo 2^64."""
+    return _table(base, max(1 << (count - 1).bit_length(), _SHORTEST))[:count]
+
+
+@lru_cache(4)
+def _table(base: int, count: int) -> Hashes:
     factors = np.full(count, base, dtype=np.uint64)
     factors[0] = 1
     with np.errstate(over="ignore"):

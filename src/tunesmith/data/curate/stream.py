@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.curate.base import Change, Drop, Item, RowStep
+from tunesmith.data.curate.base import Item
 from tunesmith.data.curate.texts import text_columns
 from tunesmith.data.formats import FORMATS
-from tunesmith.data.formats.base import BadRow, Format
-from tunesmith.data.ledger import CURATED, short
+from tunesmith.data.formats.base import Format
+from tunesmith.data.ledger import short
 from tunesmith.data.recognise import rename
 from tunesmith.data.sources import Broken, Source
-from tunesmith.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -101,51 +100,10 @@ def lines_of(sources: Iterable[Source]) -> Iterator[Line]:
 
 def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a file of rows."""
+    return map(Line.from_json, raw_lines(path))
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The same as they are written."""
     with path.open("rb") as file:
-        for text in file:
-            yield Line.from_json(text)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Lines on their way to a part; ``first`` is the number of the first one."""
-
-    number: int
-    first: int
-    rows: list[Line]
-
-
-@dataclass(frozen=True)
-class RowJob:
-    """Row steps, one after the other, over chunks; picklable."""
-
-    steps: tuple[RowStep, ...]
-    readings: tuple[Reading, ...]
-    folder: Path
-
-    def part(self, number: int) -> Path:
-        """The file of a chunk's result."""
-        return self.folder / f"part-{number:06d}"
-
-    def run(self, chunk: Chunk) -> None:
-        """Write the part of ``chunk``."""
-        items = Items(self.readings)
-        done = [self._stepped(items, number, line) for number, line in enumerate(chunk.rows, start=chunk.first)]
-        write_bytes(self.part(chunk.number), b"".join(line.to_json() for line in done))
-
-    def _stepped(self, items: Items, number: int, line: Line) -> Line:
-        if line.value is None:
-            return line
-        try:
-            item = items.of(number, line)
-            for step in self.steps:
-                found = step.look(item)
-                if isinstance(found, Drop):
-                    return line.dropped(f"{CURATED}{step.NAME}: {found.why}", found.shown)
-                if isinstance(found, Change):
-                    notes = tuple(f"{CURATED}{step.NAME}: {note}" for note in found.notes)
-                    line = replace(line, value=dict(found.value), notes=line.notes + notes)
-                    item = items.of(number, line)
-        except BadRow as bad:
-            return line.dropped(str(bad))
-        return line
+        yield from file

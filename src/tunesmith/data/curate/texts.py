@@ -14,9 +14,12 @@ from typing import Any
 
 from tunesmith.data.formats.base import Format
 
-PLACED = frozenset({"squad", "tagged"})
-_NO_TEXT = frozenset({"label", "labels", "tags", "score", "scores", "ranks", "margin", "tools"})
-_NAMES = frozenset({"role", "from", "name", "type", "id", "tool_call_id", "tool_calls", "function_call"})
+PLACED = frozenset({"squad", "tagged", "spans"})
+_RATINGS = {"label", "labels", "tags", "score", "scores", "ranks", "margin"}
+_PLACES = {"spans", "path", "language", "images"}
+_NO_TEXT = frozenset({*_RATINGS, *_PLACES, "tools"})
+_IMAGES = {"image", "image_url", "url"}
+_NAMES = frozenset({"role", "from", "name", "type", "id", "tool_call_id", "tool_calls", "function_call", *_IMAGES})
 """Keys inside of a message whose values are no text."""
 
 _UNSPACED = "\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"

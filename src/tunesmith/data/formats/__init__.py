@@ -7,6 +7,7 @@ from tunesmith.registry import Table
 FORMATS = Table(
     "format",
     {
+        "image-text": "tunesmith.data.formats.image_text:FORMAT",
         "preference": "tunesmith.data.formats.preference:FORMAT",
         "unpaired": "tunesmith.data.formats.unpaired:FORMAT",
         "steps": "tunesmith.data.formats.steps:FORMAT",
@@ -18,7 +19,9 @@ FORMATS = Table(
         "squad": "tunesmith.data.formats.squad:FORMAT",
         "embedding": "tunesmith.data.formats.embedding:FORMAT",
         "tagged": "tunesmith.data.formats.tagged:FORMAT",
+        "spans": "tunesmith.data.formats.spans:FORMAT",
         "labelled": "tunesmith.data.formats.labelled:FORMAT",
+        "files": "tunesmith.data.formats.files:FORMAT",
         "text": "tunesmith.data.formats.text:FORMAT",
         "paragraphs": "tunesmith.data.formats.text:PARAGRAPHS",
         "lines": "tunesmith.data.formats.text:LINES",

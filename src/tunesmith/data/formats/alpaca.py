@@ -14,11 +14,13 @@ from typing import Any
 
 from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.formats.base import BadRow, Format, Row, conversation, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {
     "instruction": "what is asked",
     "input": "what it is asked about (may be missing)",
     "output": "the answer",
+    "reasoning": "what was thought before the answer (may be missing)",
     "system": "system prompt (may be missing)",
     "history": "earlier [question, answer] pairs (may be missing)",
 }
@@ -44,12 +46,35 @@ def read(row: Row) -> Record:
         messages += [Message("user", question), Message("assistant", answer)]
     content = f"{instruction}\n{given}" if given.strip() else instruction
     messages.append(Message("user", content, {"instruction": instruction, "input": given}))
-    messages.append(Message("assistant", output))
-    record = conversation(messages, tools=None, meta=rest(row, *COLUMNS))
+    thought = text_of(row, "reasoning", required=False)
+    messages.append(Message("assistant", output, {"reasoning_content": thought} if thought else {}))
     rated = [row.get(name) for name in RATED]
     if not all(isinstance(answer, str) for answer in rated):
-        return record
+        return conversation(messages, tools=None, meta=rest(row, *COLUMNS))
+    record = conversation(messages, tools=None, meta=rest(row, *COLUMNS, *RATED))
     return replace(record, candidates=tuple(Candidate((Message("assistant", str(answer)),)) for answer in rated))
+
+
+def write(record: Record) -> dict[str, Any]:
+    """The last question and its answer, with the turns before them as history."""
+    holds(record, "messages", "candidates")
+    messages = list(record.messages or ())
+    if record.raw_prompt:
+        raise BadRow("prompt and completion are joined as they are, and a conversation gets a template")
+    system = messages.pop(0).content if messages and messages[0].role == "system" else ""
+    if [message.role for message in messages] != ["user", "assistant"] * (len(messages) // 2):
+        raise BadRow("questions and answers do not take turns")
+    *before, question, answer = messages
+    row: dict[str, Any] = {
+        "instruction": question.extra.get("instruction", question.content),
+        "input": question.extra.get("input", ""),
+        "output": answer.content,
+        "reasoning": answer.extra.get("reasoning_content", ""),
+        "system": system,
+        "history": [[asked.content, said.content] for asked, said in zip(before[::2], before[1::2], strict=True)],
+    }
+    rated = dict(zip(RATED, (one.messages[0].content for one in record.candidates), strict=False))
+    return {name: value for name, value in (row | rated).items() if value or name in ("input", "output")}
 
 
 def _pairs(history: Any) -> list[tuple[str, str]]:
@@ -63,4 +88,12 @@ def _pairs(history: Any) -> list[tuple[str, str]]:
     return [(pair[0], pair[1]) for pair in history]
 
 
-FORMAT = Format("alpaca", "instruction, optional input, output", COLUMNS, recognise, read)
+_PLAIN = {"instruction": "Name a color.", "input": "", "output": "Blue."}
+SAMPLES: tuple[Row, ...] = (
+    _PLAIN,
+    {"instruction": "Translate to French.", "input": "Good day", "output": "Bonjour"},
+    {**_PLAIN, "system": "Be brief.", "history": [["Hello", "Hello!"]]},
+    {**_PLAIN, "reasoning": "Blue is a color."},
+    {**_PLAIN, "chosen": "Blue.", "rejected": "Seven."},
+)
+FORMAT = Format("alpaca", "instruction, optional input, output", COLUMNS, recognise, read, write, SAMPLES)

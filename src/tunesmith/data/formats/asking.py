@@ -12,7 +12,8 @@ from typing import Any
 
 from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.formats import messages, sharegpt
-from tunesmith.data.formats.base import BadRow, Row, has_columns, parsed_tools, rest, text_of
+from tunesmith.data.formats.base import BadRow, Row, has_columns, rest, text_of
+from tunesmith.data.formats.tools import check_calls, parsed_tools
 
 ASKED = ("prompt", "messages", "conversations", "question", "instruction")
 """Columns that hold the question, in the order in which they are looked for."""
@@ -95,11 +96,14 @@ def rated(row: Row, question: Question, candidates: Sequence[Candidate], *used: 
         raise BadRow("what is asked ends with an answer")
     if any(message.role == "system" for message in question.messages[1:]):
         raise BadRow("a system message stands after the first turn")
+    tools = parsed_tools(row.get("tools"))
+    for answer in candidates:
+        check_calls([*question.messages, *answer.messages], tools)
     return Record(
         messages=question.messages,
         candidates=tuple(candidates),
         raw_prompt=question.raw,
-        tools=parsed_tools(row.get("tools")),
+        tools=tools,
         meta=rest(row, *USED, *used),
     )
 

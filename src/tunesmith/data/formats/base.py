@@ -5,9 +5,9 @@ A row that cannot be read raises ``BadRow`` with the reason; the row becomes a d
 
 from __future__ import annotations
 
-import json
+import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith.contracts.data import Message, Record, Role
@@ -32,6 +32,11 @@ ROLES: dict[str, Role] = {
 }
 
 
+IMAGE = "<image>"
+"""What stands in a text where an image does."""
+IMAGE_PARTS = ("image", "image_url", "input_image")
+
+
 class BadRow(Exception):  # noqa: N818 - not an error of the program: a row that goes to the ledger
     """Why a row is dropped, in the words that the ledger shows."""
 
@@ -48,6 +53,11 @@ class Format:
     """Sample rows -> the reason why they are of this format, or None."""
     read: Callable[[Row], Record]
     """One row -> its record; raises ``BadRow``."""
+    write: Callable[[Record], dict[str, Any]] | None = None
+    """A record -> the row that ``read`` makes it of, without further columns; ``BadRow`` says what the format has no
+    place for. None where its rows are files of their own kind."""
+    samples: tuple[Row, ...] = ()
+    """Rows of the format, from the plainest to one with everything it can hold."""
 
 
 def has_columns(rows: Sequence[Row], *names: str) -> bool:
@@ -91,7 +101,7 @@ def rest(row: Row, *used: str) -> dict[str, Any]:
 
 
 def content_text(content: Any) -> str:
-    """A message's content as text: a string, nothing, or a list of text parts."""
+    """A message's content as text: a string, nothing, or a list of parts; an image is the mark ``<image>``."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -104,24 +114,36 @@ def content_text(content: Any) -> str:
 def _part_text(part: Any) -> str:
     if isinstance(part, str):
         return part
+    if is_image(part):
+        return IMAGE
     if isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str):
         return str(part["text"])
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    raise BadRow(f"a message has a part of type '{kind}', and only text can be trained on")
+    raise BadRow(f"a message has a part of type '{kind}', and only text and images are known")
 
 
-def parsed_tools(value: Any) -> tuple[Mapping[str, Any], ...] | None:
-    """Tool descriptions as a list of objects, also when written as a JSON string; None where there are none."""
+def content_images(content: Any) -> list[str]:
+    """The images among the parts of a message's content."""
+    return [image_source(part) for part in content if is_image(part)] if isinstance(content, list) else []
+
+
+def is_image(part: Any) -> bool:
+    """Whether a part of a message is an image."""
+    return isinstance(part, Mapping) and part.get("type") in IMAGE_PARTS
+
+
+def image_source(value: Any) -> str:
+    """An image as a path, an address or a ``data:`` URI, from the ways in which rows hold it."""
     if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            raise BadRow("column 'tools' is not JSON") from None
-    if not value:
-        return None
-    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
-        raise BadRow("column 'tools' is not a list of objects")
-    return tuple(value)
+        return value
+    if isinstance(value, bytes | bytearray):
+        return f"data:application/octet-stream;base64,{base64.b64encode(value).decode()}"
+    if isinstance(value, Mapping):
+        held = (value.get(key) for key in ("bytes", "image", "image_url", "url", "path"))
+        found = next((one for one in held if one), None)
+        if found is not None:
+            return image_source(found)
+    raise BadRow(f"an image is {type(value).__name__}, not a path, an address or bytes")
 
 
 def conversation(
@@ -141,3 +163,14 @@ def conversation(
     if any(message.role == "system" for message in messages[1:]):
         raise BadRow("a system message stands after the first turn")
     return Record(messages=tuple(messages), tools=tools, meta=meta)
+
+
+def with_images(record: Record, images: Sequence[str]) -> Record:
+    """``record`` with its images, of which each has its mark in the texts."""
+    if not images:
+        return record
+    texts = [record.text or "", *(message.content for message in record.messages or ())]
+    marks = sum(text.count(IMAGE) for text in texts)
+    if marks != len(images):
+        raise BadRow(f"{IMAGE} stands {marks} times in a row of {len(images)} images")
+    return replace(record, images=tuple(images))

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith.contracts.data import Record
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {
     "anchor": "a text (also `query`, `sentence1`)",
@@ -68,6 +69,30 @@ def _number(value: Any, column: str) -> str:
     return repr(number)
 
 
+def write(record: Record) -> dict[str, Any]:
+    """The two texts, with the others or the score."""
+    holds(record, "text", "pair", "others", "labels")
+    if record.pair is None:
+        raise BadRow("the row has one text, and nothing that belongs to it")
+    if record.labels is None:
+        negatives = {"negatives": list(record.others)} if record.others else {}
+        return {"anchor": record.text, "positive": record.pair, **negatives}
+    if len(record.labels) != 1:
+        raise BadRow("the row has several labels, and a pair has one score")
+    return {"sentence1": record.text, "sentence2": record.pair, "score": float(_number(record.labels[0], "label"))}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"anchor": "Where do pears grow?", "positive": "Pears grow on trees."},
+    {"anchor": "Where do pears grow?", "positive": "Pears grow on trees.", "negatives": ["Fish swim."]},
+    {"sentence1": "A dog runs.", "sentence2": "An animal moves.", "score": 4.5},
+)
 FORMAT = Format(
-    "embedding", "texts that belong together, with others that do not, or with a score", COLUMNS, recognise, read
+    "embedding",
+    "texts that belong together, with others that do not, or with a score",
+    COLUMNS,
+    recognise,
+    read,
+    write,
+    SAMPLES,
 )

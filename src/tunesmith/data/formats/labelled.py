@@ -11,6 +11,7 @@ from typing import Any
 
 from tunesmith.contracts.data import Record
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {
     "text": "the text (also `sentence`, `text_a`, `sentence1`, `premise`, `question1`)",
@@ -64,4 +65,27 @@ def label_name(value: Any) -> str:
     return name
 
 
-FORMAT = Format("labelled", "labelled texts or pairs of texts", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The text, what stands beside it, and its label or labels."""
+    holds(record, "text", "pair", "labels")
+    pair = {} if record.pair is None else {"pair": record.pair}
+    labels = record.labels
+    if labels is None or (record.pair is not None and not labels):
+        raise BadRow("the row has no label")
+    return {"text": record.text, **pair, "label": labels[0] if len(labels) == 1 else list(labels)}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"text": "A fine film.", "label": "good"},
+    {"text": "Bach and Haydn", "label": ["music", "history"]},
+    {"text": "A dog runs.", "pair": "An animal moves.", "label": 4.5},
+)
+FORMAT = Format(
+    "labelled",
+    "labelled texts or pairs of texts: one label, several, or a number",
+    COLUMNS,
+    recognise,
+    read,
+    write,
+    SAMPLES,
+)

@@ -15,6 +15,7 @@ from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.formats.asking import COLUMNS as ASKING
 from tunesmith.data.formats.asking import Question, answer_of, asks, number_in, question_of, rated
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns
+from tunesmith.data.formats.writing import answer_value, holds, question_row
 
 COLUMNS = {
     **ASKING,
@@ -93,4 +94,25 @@ def _scores(row: Row) -> tuple[float | None, float | None]:
     return number_in(row, "score_chosen", "chosen_score"), number_in(row, "score_rejected", "rejected_score")
 
 
-FORMAT = Format("preference", "pairs of answers: chosen and rejected", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The question and its two answers, with their scores."""
+    holds(record, "messages", "tools", "candidates")
+    if len(record.candidates) != 2:
+        raise BadRow(f"the row has {len(record.candidates)} rated answers, and a pair has two")
+    better, worse = record.candidates
+    raw = record.raw_prompt
+    answers = {"chosen": answer_value(better.messages, raw=raw), "rejected": answer_value(worse.messages, raw=raw)}
+    scores = {"score_chosen": better.score, "score_rejected": worse.score}
+    return {**question_row(record), **answers, **{name: one for name, one in scores.items() if one is not None}}
+
+
+_ASKED, _GOOD, _BAD = (
+    {"role": role, "content": text}
+    for role, text in (("user", "Name a color."), ("assistant", "Blue."), ("assistant", "Seven."))
+)
+SAMPLES: tuple[Row, ...] = (
+    {"prompt": "Name a color.", "chosen": " Blue.", "rejected": " Seven."},
+    {"chosen": [_ASKED, _GOOD], "rejected": [_ASKED, _BAD]},
+    {"prompt": [_ASKED], "chosen": [_GOOD], "rejected": [_BAD], "score_chosen": 8, "score_rejected": 1},
+)
+FORMAT = Format("preference", "pairs of answers: chosen and rejected", COLUMNS, recognise, read, write, SAMPLES)

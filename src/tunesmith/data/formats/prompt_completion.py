@@ -7,10 +7,12 @@ that names a template gets it applied; then the prompt is one user turn and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tunesmith.contracts.data import Message, Record
 from tunesmith.data.formats import messages
-from tunesmith.data.formats.base import Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds, turn_row
 
 COLUMNS = {
     "prompt": "the text to go on from, or a list of messages",
@@ -34,4 +36,22 @@ def read(row: Row) -> Record:
     return Record(messages=turns, raw_prompt=True, meta=meta)
 
 
-FORMAT = Format("prompt-completion", "prompt and completion, joined as they are", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """Two texts where they are joined as they are, else the conversation before its last answer, and that."""
+    holds(record, "messages", "tools")
+    *before, last = record.messages or ()
+    if last.role != "assistant":
+        raise BadRow("the conversation does not end with an answer")
+    if record.raw_prompt:
+        return {"prompt": "".join(message.content for message in before), "completion": last.content}
+    tools = {"tools": list(record.tools)} if record.tools else {}
+    return {"prompt": [turn_row(message) for message in before], "completion": [turn_row(last)], **tools}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"prompt": "2 + 2 =", "completion": " 4"},
+    {"prompt": [{"role": "user", "content": "2 + 2?"}], "completion": [{"role": "assistant", "content": "4"}]},
+)
+FORMAT = Format(
+    "prompt-completion", "prompt and completion, joined as they are", COLUMNS, recognise, read, write, SAMPLES
+)

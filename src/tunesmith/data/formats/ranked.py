@@ -13,6 +13,7 @@ from tunesmith.contracts.data import Candidate, Record
 from tunesmith.data.formats.asking import COLUMNS as ASKING
 from tunesmith.data.formats.asking import answer_of, asks, number_in, question_of, rated
 from tunesmith.data.formats.base import BadRow, Format, Row
+from tunesmith.data.formats.writing import answer_value, holds, question_row
 
 COLUMNS = {
     **ASKING,
@@ -70,4 +71,20 @@ def _scores(row: Row, answers: Sequence[Any]) -> list[float | None]:
     return own
 
 
-FORMAT = Format("ranked", "several answers to a question, ranked or scored", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The question and its answers, best first, with their scores."""
+    holds(record, "messages", "tools", "candidates")
+    if len(record.candidates) < 2:
+        raise BadRow("the row has no two rated answers")
+    answers = [answer_value(one.messages, raw=record.raw_prompt) for one in record.candidates]
+    scores = [one.score for one in record.candidates]
+    rated = {} if None in scores else {"scores": scores}
+    return {**question_row(record), "responses": answers, **rated}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"prompt": "Name a color.", "responses": [" Blue.", " Maybe red.", " Seven."]},
+    {"prompt": "Name a color.", "responses": [" Blue.", " Maybe red.", " Seven."], "scores": [9, 6, 1]},
+    {"instruction": "Name a color.", "responses": [{"text": "Seven.", "score": 1}, {"text": "Blue.", "score": 9}]},
+)
+FORMAT = Format("ranked", "several answers to a question, ranked or scored", COLUMNS, recognise, read, write, SAMPLES)

@@ -19,11 +19,12 @@ from tunesmith.data.formats.base import (
     answered,
     content_text,
     conversation,
-    parsed_tools,
     rest,
     role_of,
     text_of,
 )
+from tunesmith.data.formats.tools import check_calls, parsed_tools
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {
     "conversations": "list of {from, value}, in order",
@@ -31,6 +32,9 @@ COLUMNS = {
     "tools": "tool descriptions (may be missing)",
     "answer": "the answer, where turns end with a question: text or {from, value} (may be missing)",
 }
+
+
+NAMES = {"user": "human", "assistant": "gpt", "tool": "observation", "system": "system"}
 
 
 def recognise(rows: Sequence[Row]) -> str | None:
@@ -59,7 +63,30 @@ def read(row: Row) -> Record:
     system = text_of(row, "system", required=False)
     messages = [Message("system", system)] if system else []
     messages += [message_of(turn) for turn in turns]
-    return conversation(messages, tools=parsed_tools(row.get("tools")), meta=rest(row, *known))
+    tools = parsed_tools(row.get("tools"))
+    check_calls(messages, tools)
+    return conversation(messages, tools=tools, meta=rest(row, *known))
+
+
+def write(record: Record) -> dict[str, Any]:
+    """The conversation as turns; its system prompt in a column."""
+    holds(record, "messages", "tools")
+    if record.raw_prompt:
+        raise BadRow("prompt and completion are joined as they are, and a conversation gets a template")
+    messages = list(record.messages or ())
+    system = messages.pop(0).content if messages and messages[0].role == "system" else ""
+    row: dict[str, Any] = {"conversations": [_turn(message) for message in messages]}
+    return {**row, **({"system": system} if system else {}), **({"tools": list(record.tools)} if record.tools else {})}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    calls = message.extra.get("tool_calls") or ()
+    if len(calls) > 1 or (calls and message.content):
+        raise BadRow("a turn calls several tools, or speaks besides, and ShareGPT has a turn for one call")
+    if calls:
+        function = calls[0]["function"]
+        return {"from": "function_call", "value": json.dumps(dict(function), ensure_ascii=False)}
+    return {"from": NAMES[message.role], "value": message.content}
 
 
 def message_of(turn: Any) -> Message:
@@ -80,4 +107,14 @@ def message_of(turn: Any) -> Message:
     return Message(role, "", {"tool_calls": [{"type": "function", "function": function}]})
 
 
-FORMAT = Format("sharegpt", "ShareGPT conversations of {from, value}", COLUMNS, recognise, read)
+_ASKED, _SAID = {"from": "human", "value": "Is it late?"}, {"from": "gpt", "value": "It is noon."}
+_CALL = {"from": "function_call", "value": '{"name": "now", "arguments": {"zone": "UTC"}}'}
+SAMPLES: tuple[Row, ...] = (
+    {"conversations": [_ASKED, _SAID]},
+    {"conversations": [_ASKED, _SAID, _ASKED, _SAID], "system": "Be brief."},
+    {
+        "conversations": [_ASKED, _CALL, {"from": "observation", "value": "12:00"}, _SAID],
+        "tools": [{"name": "now", "parameters": {"type": "object"}}],
+    },
+)
+FORMAT = Format("sharegpt", "ShareGPT conversations of {from, value}", COLUMNS, recognise, read, write, SAMPLES)

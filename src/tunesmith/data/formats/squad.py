@@ -11,6 +11,7 @@ from typing import Any
 
 from tunesmith.contracts.data import Record
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {
     "question": "the question",
@@ -53,4 +54,22 @@ def _placed(context: str, text: Any, start: Any) -> tuple[int, int]:
     return left, left + len(text.strip())
 
 
-FORMAT = Format("squad", "questions answered by a span of a context", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The question, its context and where the answers stand in it."""
+    holds(record, "text", "pair", "labels", "spans")
+    text = record.text or ""
+    if record.pair is None or record.labels != ():
+        raise BadRow("the row is no question about a context")
+    answers = [{"text": text[start:end], "answer_start": start} for start, end in record.spans]
+    return {"question": record.pair, "context": text, "answers": answers}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {
+        "question": "Where do pears grow?",
+        "context": "Pears grow on trees.",
+        "answers": [{"text": "on trees", "answer_start": 11}],
+    },
+    {"question": "Who sings?", "context": "Pears grow on trees.", "answers": []},
+)
+FORMAT = Format("squad", "questions answered by a span of a context", COLUMNS, recognise, read, write, SAMPLES)

@@ -14,6 +14,7 @@ from tunesmith.contracts.data import Candidate, Message, Record
 from tunesmith.data.formats.asking import COLUMNS as ASKING
 from tunesmith.data.formats.asking import asks, question_of, rated
 from tunesmith.data.formats.base import BadRow, Format, Row
+from tunesmith.data.formats.writing import holds, question_row
 
 COLUMNS = {
     **ASKING,
@@ -62,4 +63,19 @@ def _label(value: Any) -> str:
     return str(float(value))
 
 
-FORMAT = Format("steps", "answers in steps, each with its label", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The question, the steps of its answer, and their labels."""
+    holds(record, "messages", "tools", "candidates", "spans", "labels")
+    labels = record.labels or ()
+    if len(record.candidates) != 1 or not record.spans or len(labels) != len(record.spans):
+        raise BadRow("the row has no answer in labelled steps")
+    text = record.candidates[0].messages[0].content
+    steps = [text[start:end] for start, end in record.spans]
+    return {**question_row(record), "steps": steps, "labels": [float(label) for label in labels]}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"prompt": "What is 2 + 3 + 4?", "steps": ["2 + 3 = 5", "5 + 4 = 8"], "labels": [True, False]},
+    {"question": "What is 2 + 3?", "steps": ["2 + 3 = 5"], "labels": [0.9]},
+)
+FORMAT = Format("steps", "answers in steps, each with its label", COLUMNS, recognise, read, write, SAMPLES)

@@ -11,6 +11,7 @@ from typing import Any
 from tunesmith.contracts.data import Record
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns, rest
 from tunesmith.data.formats.labelled import label_name
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {"tokens": "the words (also `words`)", "tags": "one tag a word (also `ner_tags`, `pos_tags`, `labels`)"}
 WORDS, TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "labels")
@@ -48,4 +49,17 @@ def _listed(row: Row, names: Sequence[str]) -> list[Any]:
     return found
 
 
-FORMAT = Format("tagged", "words with one tag each, for token labels", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The words and their tags."""
+    holds(record, "text", "spans", "labels")
+    text, labels = record.text or "", record.labels or ()
+    if not record.spans or len(labels) != len(record.spans):
+        raise BadRow("the row has no label for each of its words")
+    return {"tokens": [text[start:end] for start, end in record.spans], "tags": list(labels)}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"tokens": ["Ada", "lives", "in", "Rome"], "tags": ["B-PER", "O", "O", "B-LOC"]},
+    {"words": ["Birds", "sing", "."], "pos_tags": ["NOUN", "VERB", "PUNCT"]},
+)
+FORMAT = Format("tagged", "words with one tag each, for token labels", COLUMNS, recognise, read, write, SAMPLES)

@@ -7,9 +7,11 @@ In a txt file a document ends at a line ``<|endoftext|>``; a file without such l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tunesmith.contracts.data import Record
 from tunesmith.data.formats.base import Format, Row, has_columns, rest, text_of
+from tunesmith.data.formats.writing import holds
 
 COLUMNS = {"text": "the document"}
 
@@ -24,10 +26,21 @@ def read(row: Row) -> Record:
     return Record(text=text_of(row, "text"), meta=rest(row, "text"))
 
 
+def write(record: Record) -> dict[str, Any]:
+    """The document."""
+    holds(record, "text")
+    return {"text": record.text}
+
+
 def _never(_rows: Sequence[Row]) -> str | None:
     return None
 
 
-FORMAT = Format("text", "plain text; a txt file splits at lines <|endoftext|>", COLUMNS, recognise, read)
-PARAGRAPHS = Format("paragraphs", "a txt file, one row a paragraph (blank lines between)", COLUMNS, _never, read)
-LINES = Format("lines", "a txt file, one row a line", COLUMNS, _never, read)
+SAMPLES: tuple[Row, ...] = ({"text": "Pears grow on trees.\nSo do apples."},)
+FORMAT = Format(
+    "text", "plain text; a txt file splits at lines <|endoftext|>", COLUMNS, recognise, read, write, SAMPLES
+)
+PARAGRAPHS = Format(
+    "paragraphs", "a txt file, one row a paragraph (blank lines between)", COLUMNS, _never, read, None, SAMPLES
+)
+LINES = Format("lines", "a txt file, one row a line", COLUMNS, _never, read, None, SAMPLES)

@@ -12,6 +12,7 @@ from tunesmith.contracts.data import Candidate, Record
 from tunesmith.data.formats.asking import COLUMNS as ASKING
 from tunesmith.data.formats.asking import Question, answer_of, asks, question_of, rated
 from tunesmith.data.formats.base import BadRow, Format, Row, has_columns
+from tunesmith.data.formats.writing import answer_value, holds, question_row
 
 COLUMNS = {
     **ASKING,
@@ -67,4 +68,21 @@ def _mark(row: Row) -> float:
     return mark
 
 
-FORMAT = Format("unpaired", "single answers marked as wanted or not (KTO)", COLUMNS, recognise, read)
+def write(record: Record) -> dict[str, Any]:
+    """The question, its answer, and whether it is wanted."""
+    holds(record, "messages", "tools", "candidates")
+    if len(record.candidates) != 1 or record.candidates[0].score not in (0.0, 1.0):
+        raise BadRow("the row has no single answer that is wanted or not")
+    one = record.candidates[0]
+    answer = answer_value(one.messages, raw=record.raw_prompt)
+    return {**question_row(record), "completion": answer, "label": one.score == 1.0}
+
+
+SAMPLES: tuple[Row, ...] = (
+    {"prompt": "Name a color.", "completion": " Blue.", "label": True},
+    {
+        "messages": [{"role": "user", "content": "Name a color."}, {"role": "assistant", "content": "Seven."}],
+        "label": False,
+    },
+)
+FORMAT = Format("unpaired", "single answers marked as wanted or not (KTO)", COLUMNS, recognise, read, write, SAMPLES)

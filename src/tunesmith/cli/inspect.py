@@ -1,0 +1,138 @@
+"""``tunesmith inspect``: looks inside a run's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tunesmith.cli.output import emit, grid, json_option, say, shown, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DIAGNOSIS = "diagnosis"
+Rows = Sequence[tuple[str, ...]]
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("what", required=False)
+@click.option("--prompt", help="The question to look at; by default the first held-out one.")
+@click.option("--answer", help="The answer to look at; by default what the tuned model says.")
+@json_option
+def inspect(run: Path, what: str | None, prompt: str | None, answer: str | None, as_json: bool) -> None:
+    """Look inside RUN: how weights, layers, attention changed, which rows moved an answer.
+
+    WHAT is one of weights, importance, activations, attention, lens, tokens, influence; all takes every look, and
+    diagnosis (the default) says what the record of the training shows. Looks are kept in the run folder and stand in
+    its report as pictures.
+    """
+    from tunesmith.insight import LOOKS
+    from tunesmith.run.diagnosing import told_of
+    from tunesmith.run.folder import Run
+    from tunesmith.run.inspecting import inspect as look
+
+    opened = Run.open(run)
+    if what in (None, DIAGNOSIS):
+        found = told_of(opened)
+        emit(found) if as_json else tell_diagnosis(found, stdout())
+        return
+    names = list(LOOKS.entries) if what == "all" else [str(what)]
+    results = {}
+    for name in names:
+        with stderr().status(f"looking at {name}") as status:
+            results[name] = look(opened, name, prompt=prompt, answer=answer, tell=status.update)
+        if not as_json:
+            _tell(name, results[name], stdout())
+    if as_json:
+        emit(results if what == "all" else results[names[0]])
+    else:
+        say(f"\nKept in {opened.last_stage.folder / 'insight'}; pictures: tunesmith report {run}")
+
+
+def tell_diagnosis(found: Mapping[str, Any], console: Console) -> None:
+    """Print what a diagnosis found: each ailment with its evidence and advice."""
+    from rich.text import Text
+
+    colours = {"bad": "red", "warn": "yellow", "note": "dim"}
+    for finding in found["findings"]:
+        console.print(Text(f"\n{finding['name'].replace('-', ' ')}", style=f"bold {colours[finding['severity']]}"))
+        console.print(Text(f"  {finding['what']}"))
+        for one in finding["evidence"]:
+            console.print(Text(f"  · {one['text']}", style="dim"))
+        console.print(Text(f"  → {finding['advice']}"))
+    if not found["findings"]:
+        looked = ", ".join(name.replace("-", " ") for name in found["looked_for"])
+        console.print(Text(f"Nothing was found that speaks against this run. Looked for: {looked}."))
+
+
+def _tell(name: str, found: Mapping[str, Any], console: Console) -> None:
+    columns, rows = TABLES[name](found)
+    console.print(f"\n[bold]{name}[/]")
+    console.print(grid(columns, list(rows)))
+
+
+def _weights(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    columns = ("layer", "change", "effective rank", "stable rank", f"intruders of {found['top']}")
+    keys = ("change", "effective_rank", "stable_rank", "intruders")
+    return columns, [(layer["name"], *(shown(layer[key]) for key in keys)) for layer in found["layers"]]
+
+
+def _importance(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    layers = sorted(found["layers"], key=lambda layer: -layer["share"])
+    rows = [(one["name"], f"{one['share']:.1%}", shown(one["mean"]), shown(one["parameters"])) for one in layers]
+    return ("layer", "share", "mean", "parameters"), rows
+
+
+def _activations(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    keys = ("base_norm", "tuned_norm", "moved", "cka", "base_silent", "tuned_silent")
+    rows = [(str(one["block"]), *(shown(one.get(key)) for key in keys)) for one in found["blocks"]]
+    return ("block", "size before", "after", "moved", "similarity (CKA)", "silent units before", "after"), rows
+
+
+def _attention(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    heads = range(len(found["blocks"][0]["heads"]))
+    rows = [(str(one["block"]), *(f"{value:.3f}" for value in one["heads"])) for one in found["blocks"]]
+    return ("bits moved: block", *(f"head {head}" for head in heads)), rows
+
+
+def _lens(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    def side(one: Mapping[str, Any]) -> tuple[str, str]:
+        return f"{one['tokens'][0]!r} {one['probabilities'][0]:.0%}", f"{one['wanted']:.1%} (place {one['rank']})"
+
+    rows = [(str(one["block"]), *side(one["base"]), *side(one["tuned"])) for one in found["blocks"]]
+    wanted = repr(found["wanted"])
+    return ("block", "base says", f"base: {wanted}", "tuned says", f"tuned: {wanted}"), rows
+
+
+def _tokens(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    rows = []
+    for place, one in enumerate(found["tokens"]):
+        where = "answer" if place >= found["answer_from"] else ""
+        nats = (f"{one['base']:.2f}", f"{one['tuned']:.2f}", f"{one['tuned'] - one['base']:+.2f}")
+        rows.append((where, repr(one["text"]), *nats))
+    return ("", "token", "nats before", "after", "change"), rows
+
+
+def _influence(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    rows = [
+        (word, f"{one['similarity']:+.3f}", one["where"], one["text"][:100])
+        for word in ("helped", "hindered")
+        for one in found[word]
+    ]
+    return ("", "similarity", "where", "row"), rows
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[str, ...], Rows]]] = {
+    "weights": _weights,
+    "importance": _importance,
+    "activations": _activations,
+    "attention": _attention,
+    "lens": _lens,
+    "tokens": _tokens,
+    "influence": _influence,
+}
+"""Look -> its table on a terminal."""

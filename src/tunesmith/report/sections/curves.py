@@ -1,0 +1,159 @@
+"""Curves of a training: loss, rate, gradient norm, speed, and whatever else its events tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from markupsafe import Markup
+
+from tunesmith.report import charts
+from tunesmith.report.charts import Curve
+from tunesmith.report.documents import Documents
+from tunesmith.report.markup import join, tag
+from tunesmith.report.page import Section
+from tunesmith.report.plots import Frame
+from tunesmith.report.run_facts import RunFacts
+from tunesmith.report.words import name_of
+
+POINTS = 600
+"""A curve has at most so many points; neighbours are averaged."""
+EVENTS = "events.jsonl"
+NOT_METRICS = frozenset({"kind", "step", "best", "stopped_early"})
+
+
+def curves(facts: RunFacts) -> Section | None:
+    """Pictures of every stage's updates."""
+    found = [
+        join([tag("h3", stage) if stage else None, tag("div", *_of(facts, file, stage), class_="pictures")])
+        for stage, file in facts.each(EVENTS)
+        if facts.documents.series(file, "step", "loss")
+    ]
+    lead = "Every update of the training, and every time it was measured on held-out rows."
+    return Section("curves", "How it went", join(found), lead) if found else None
+
+
+def thinned(pairs: Sequence[tuple[float, float]], points: int = POINTS) -> tuple[list[float], list[float]]:
+    """``x`` and ``y`` of at most ``points`` means of neighbours."""
+    size = max(1, -(-len(pairs) // points))
+    parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    return [part[-1][0] for part in parts], [sum(y for _, y in part) / len(part) for part in parts]
+
+
+def smoothed(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and its neighbours, ``window`` values in all (fewer at the ends)."""
+    sums = [0.0, *accumulate(values)]
+    found = []
+    for place in range(len(values)):
+        start, end = max(0, place - window // 2), min(len(values), place + window // 2 + 1)
+        found.append((sums[end] - sums[start]) / (end - start))
+    return found
+
+
+def loss_curves(documents: Documents, file: str) -> list[Curve]:
+    """The loss of each update, its running mean, and the held-out loss."""
+    x, y = thinned(documents.series(file, "step", "loss"))
+    window = max(1, min(50, len(y) // 15))
+    found = [Curve("each update", x, y, faint=True, colour="s1")] if window > 1 else []
+    found.append(Curve("training", x, smoothed(y, window), colour="s1"))
+    held = documents.series(file, "evaluation", "validation_loss")
+    if held:
+        found.append(Curve("held-out rows", *thinned(held), dots=True, colour="s2"))
+    return found
+
+
+def _of(facts: RunFacts, file: str, stage: str) -> list[Markup]:
+    documents = facts.documents
+    best = documents.get(facts.file("report.json", stage or None), "best_step")
+    marks = [(float(best), "kept")] if best else []
+    found = [
+        charts.curves(
+            loss_curves(documents, file), Frame("Loss", f"{file}#step/loss", wide=True), y="nats a token", at=marks
+        )
+    ]
+    found += _metrics(documents, file)
+    found += [
+        picture
+        for picture in (
+            _single(documents, file, "rate", "Learning rate"),
+            _single(documents, file, "norm", "Gradient norm before clipping", log=True),
+            _single(documents, file, "update_ratio", "Size of an update relative to the weights", log=True),
+            _speed(documents, file),
+            _single(documents, file, "memory", "Memory", y="GiB", scale=2**-30),
+            _terms(documents, file),
+            _rollouts(documents, file),
+        )
+        if picture is not None
+    ]
+    return found
+
+
+def _single(
+    documents: Documents, file: str, key: str, title: str, *, log: bool = False, y: str = "", scale: float = 1.0
+) -> Markup | None:
+    pairs = documents.series(file, "step", key)
+    if not pairs:
+        return None
+    x, values = thinned([(step, value * scale) for step, value in pairs])
+    window = max(1, min(50, len(values) // 15)) if key == "norm" else 1
+    lines = [Curve(title, x, smoothed(values, window), colour="s1")]
+    if window > 1:
+        lines.insert(0, Curve("each update", x, values, faint=True, colour="s1"))
+        lines[1] = Curve("running mean", x, lines[1].y, colour="s1")
+    return charts.curves(lines, Frame(title, f"{file}#step/{key}"), log=log and min(values) > 0, y=y)
+
+
+def _speed(documents: Documents, file: str) -> Markup | None:
+    tokens, seconds = (dict(documents.series(file, "step", key)) for key in ("tokens", "seconds"))
+    steps = [step for step in tokens if seconds.get(step)]
+    if not steps:
+        return None
+    size = max(1, len(steps) // 60)
+    parts = [steps[start : start + size] for start in range(0, len(steps), size)]
+    rates = [sum(tokens[step] for step in part) / sum(seconds[step] for step in part) for part in parts]
+    frame = Frame("Tokens a second", f"{file}#step/tokens {file}#step/seconds")
+    return charts.curves([Curve("tokens a second", [part[-1] for part in parts], rates)], frame, zero=True)
+
+
+def _metrics(documents: Documents, file: str) -> list[Markup]:
+    """What held-out rows were measured by besides the loss; losses by source share a picture."""
+    events = [event for event in documents.files[file] if event["kind"] == "evaluation"]
+    names = [key for key in dict.fromkeys(key for event in events for key in event) if key not in NOT_METRICS]
+    loss = "validation_loss"
+    sources = [name for name in names if name.startswith(f"{loss}/")]
+    single = [name for name in names if name not in sources and name not in (loss, "validation_perplexity")]
+    found = []
+    if sources:
+        lines = [
+            Curve(name.removeprefix(f"{loss}/"), *thinned(documents.series(file, "evaluation", name)), dots=True)
+            for name in sources
+        ]
+        frame = Frame("Held-out loss by source", f"{file}#evaluation/{loss}")
+        found.append(charts.curves(lines, frame, y="nats a token"))
+    for name in single[:5]:
+        pairs = documents.series(file, "evaluation", name)
+        if len(pairs) > 1:
+            title = f"Held-out {name_of(name.removeprefix('validation_'))}"
+            line = Curve(title, *thinned(pairs), dots=True, colour="s2")
+            found.append(charts.curves([line], Frame(title, f"{file}#evaluation/{name}")))
+    return found
+
+
+def _terms(documents: Documents, file: str) -> Markup | None:
+    """Terms of the loss, where it has several."""
+    pairs = documents.series(file, "step", "terms")
+    names = list(dict.fromkeys(name for _, terms in pairs for name in terms))[:6]
+    lines = []
+    for name in names:
+        x, y = thinned([(step, terms[name]) for step, terms in pairs if terms.get(name) is not None])
+        lines.append(Curve(name, x, smoothed(y, max(1, min(50, len(y) // 15)))))
+    return charts.curves(lines, Frame("Parts of the loss", f"{file}#step/terms")) if lines else None
+
+
+def _rollouts(documents: Documents, file: str) -> Markup | None:
+    pairs = documents.series(file, "rollout", "reward")
+    if not pairs:
+        return None
+    return charts.curves(
+        [Curve("reward", *thinned(pairs))], Frame("Reward of sampled answers", f"{file}#rollout/reward")
+    )
