@@ -137,6 +137,11 @@ def brute_force(texts: Sequence[str], threshold: float) -> set[int]:
     return set(range(len(texts))) - set(kept)
 
 
+def processor() -> float:
+    """Seconds of processor so far, of this process and of those it started that have ended."""
+    return sum(os.times()[:4])
+
+
 def near(folder: Path, rows: int, processes: int) -> dict[str, Any]:
     """Precision and recall against all pairs, and rows a second."""
     step = TABLE.load("near-dedup")()
@@ -146,21 +151,21 @@ def near(folder: Path, rows: int, processes: int) -> dict[str, Any]:
         path.write_text("".join(json.dumps({"instruction": "Say it", "output": one}) + "\n" for one in texts[:count]))
     found = result(curate([SourceConfig(path=str(few))], [step], cache=folder / "cache", workers=processes)).dropped
     wanted, dropped = brute_force(texts[:3000], step.threshold), {line - 1 for line in found}
-    times: list[tuple[str, float]] = []
-    started, spent = time.perf_counter(), os.times()
-    told = lambda text: times.append((text, time.perf_counter()))  # noqa: E731
+    times: list[tuple[str, float, float]] = []
+    told = lambda text: times.append((text, time.perf_counter(), processor()))  # noqa: E731
+    started, spent = time.perf_counter(), processor()
     curate([SourceConfig(path=str(many))], [step], cache=folder / "cache", workers=processes, told=told)
-    ended, used = time.perf_counter(), os.times()
-    begun = next(at for text, at in times if "near-dedup" in text)
-    processor = sum(used[:4]) - sum(spent[:4])
+    ended, used = time.perf_counter(), processor()
+    begun, before = next((at, used) for text, at, used in times if "near-dedup" in text)
     return {
         "pairs_recall": len(wanted & dropped) / len(wanted),
         "pairs_precision": len(wanted & dropped) / max(len(dropped), 1),
         "rows": rows,
         "processes": processes,
         "step_rows_per_second": round(rows / (ended - begun)),
+        "step_rows_per_processor_second": round(rows / (used - before)),
         "whole_rows_per_second": round(rows / (ended - started)),
-        "whole_rows_per_processor_second": round(rows / processor),
+        "whole_rows_per_processor_second": round(rows / (used - spent)),
     }
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py [--json] [--rounds 1] [--data alpaca.json]        (needs the extras `peers` and `sweep`)
 
-The 32M Llama and rows of `sft_vs_trl.py`; eight learning rates, 24 updates of eight rows each, an evaluation every
+The 32M Llama and rows of `beside_trl.py`; eight learning rates, 24 updates of eight rows each, an evaluation every
 three updates, the proofs as they come. Twice: LoRA on all layers, and on the upper half with the frozen lower half kept
 in memory (`model.trunk_cache: ram`), which the trials share. Sides, each in fresh processes with one thread: eight
 `tunesmith train`; `tunesmith sweep --halving 0`, the same trainings; `--halving 2`, told apart because it trains less.
@@ -82,7 +82,12 @@ def write_recipe(name: str, material: Path, work: Path) -> Path:
     values = {
         "name": "bench",
         "model": {"base": str(material / "model"), "threads": 1, "trunk_cache": chosen["trunk"]},
-        "data": {"train": [{"path": str(work / "rows.jsonl"), "format": "messages"}], "validation": 0.1, "workers": 1},
+        "data": {
+            "train": [{"path": str(work / "rows.jsonl"), "format": "messages"}],
+            "validation": 0.1,
+            "overlong": "cut",
+            "workers": 1,
+        },
         "method": chosen["method"],
         "train": {"steps": UPDATES, "batch_size": 8, "evaluate_every": 3, "early_stopping": None},
         "evaluate": {"prompts": 0},

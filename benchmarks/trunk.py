@@ -2,12 +2,13 @@
 
     python benchmarks/trunk.py [--json] [--rounds 3] [--data alpaca.json]        (needs the extra `peers`)
 
-The job of `beside_trl.py` (32M Llama, sixteen rows an update, LoRA rank 16) on layers 4 to 7 of 8, two epochs of 240
-rows, same base, rows and first adapter on all sides. First the equality gate of that benchmark, and that our losses
-with the trunk kept are those without. Then interleaved rounds: TRL as it comes, TRL as an expert sets it, Tunesmith
-without and with `model.trunk_cache: ram` and `disk`, each in a fresh process with one thread. The first epoch is told
-apart from the second, in which no lower layer is run; TRL's epochs are all alike, so a part of one is timed. Real
-tokens only; the first update of each part is warm-up. By CPU time where the machine was not quiet (`clock`).
+The cell `sft-lora-32m-alpaca` of `beside_trl.py` (32M Llama, sixteen rows an update, LoRA rank 16) on layers 4 to 7 of
+8, two epochs of 240 rows, same base, rows and first adapter on all sides. First the equality gate of that benchmark,
+and that our losses with the trunk kept are those without. Then interleaved rounds: TRL as it comes, TRL as an expert
+sets it, Tunesmith without and with `model.trunk_cache: ram` and `disk`, each in a fresh process with one thread. The
+first epoch is told apart from the second, in which no lower layer is run; TRL's epochs are all alike, so a part of one
+is timed. Real tokens only; the first update of each part is warm-up. By CPU time where the machine was not quiet
+(`clock`).
 """
 
 from __future__ import annotations

@@ -45,13 +45,20 @@ def test_the_user_s_own_environment_wins(call: Tunesmith, monkeypatch: pytest.Mo
     assert entry.os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
+def leaves(command: click.Command) -> list[click.Command]:
+    """The commands below ``command``, itself where it is no group."""
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for one in command.commands.values() for leaf in leaves(one)]
+
+
 @pytest.mark.parametrize("name", list(entry.COMMANDS))
 def test_every_command_explains_itself_and_takes_json(name: str, call: Tunesmith) -> None:
     context = click.Context(entry.cli)
     command = entry.cli.get_command(context, name)
     assert command is not None
     assert call(name, "--help").code == 0
-    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+    for one in leaves(command):
         assert one.help, f"{name} has no help"
         assert any("--json" in parameter.opts for parameter in one.params), f"{name} does not take --json"
         for parameter in one.params:

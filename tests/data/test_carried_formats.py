@@ -203,3 +203,20 @@ def test_a_folder_of_code_is_trained_on(ready: Any, tmp_path: Path, plain_encode
     config = DataConfig(train=[{"path": str(folder), "format": "files"}], validation=0.0)
     prepared = prepare(config, encode_answers, plain_encoder, seed=0, cache=tmp_path / "cache", options_key="")
     assert (len(prepared.train), prepared.ledger.sources[0].format) == (5, "files")
+
+
+def test_what_is_no_text_is_left_alone_by_steps_that_mend_texts() -> None:
+    from tunesmith.data.curate.texts import PLACED, Editor, text_columns
+
+    loud = Editor(lambda text: (text.upper(), ("loud",)))
+    uri = "data:image/png;base64,aGk="
+    row = {"images": [uri], "text": "a cat", "path": "a/b.py", "language": "python"}
+    for name, kept in (("image-text", {"images", "path", "language"}), ("files", {"images", "path", "language"})):
+        found = loud.row(row, text_columns(FORMATS.load(name), {}))
+        assert found["text"] == "A CAT"
+        assert {key for key in row if found[key] == row[key]} == kept
+    image = {"type": "image_url", "image_url": {"url": uri}}
+    turn = {"role": "user", "content": [image, {"type": "text", "text": "a"}]}
+    (mended,) = loud.row({"messages": [turn]}, text_columns(FORMATS.load("messages"), {}))["messages"]
+    assert mended["content"] == [image, {"type": "text", "text": "A"}]
+    assert "spans" in PLACED

@@ -139,6 +139,20 @@ def test_rows_that_auto_would_take_for_others_are_told(tmp_path: Path) -> None:
     assert convert(tmp_path, rows, "messages").named == "unpaired"
 
 
+@pytest.mark.parametrize(
+    ("name", "to", "builder"),
+    [
+        ("labelled", "messages", "instructions"),
+        ("unpaired", "preference", "pairs"),
+        ("preference", "unpaired", "marks"),
+    ],
+)
+def test_what_can_be_built_instead_is_told(tmp_path: Path, name: str, to: str, builder: str) -> None:
+    with pytest.raises(UserError) as refused:
+        convert(tmp_path, list(FORMS[name].samples[:1]), to)
+    assert f"`tunesmith data build {builder}`" in str(refused.value.hint)
+
+
 def test_what_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     rows = [{"text": "a"}]
     for to, code in (("lines", "cannot-convert"), ("msgs", "unknown-format"), ("messages", "cannot-convert")):

@@ -93,9 +93,10 @@ def test_curves_are_thinned_by_means_and_smoothed() -> None:
 def pictures() -> list[str]:
     frame = Frame("A picture", "a.json#/x", wide=True, note="what it shows")
     some = [Curve("one", [1, 2, 3], [3, 2, 1]), Curve("two", [1, 2, 3], [1, 2, 2.5], dots=True, faint=True)]
+    moved = [Change("a", (0.1, 0.0, 0.2), (0.5, 0.4, 0.6), "better"), Change("b", None, (0.5, None, None))]
     return [
         charts.curves(some, frame, log=True, at=[(2, "kept")]),
-        charts.changes([Change("a", (0.1, 0.0, 0.2), (0.5, 0.4, 0.6), "better"), Change("b", None, (0.5, None, None))], frame),
+        charts.changes(moved, frame),
         charts.bars(["a", "b"], [("x", [1, 2]), ("y", [2, 1])], frame),
         charts.split([("kept", 9, "s1"), ("dropped", 1, "bad"), ("none", 0, "s2")], frame),
         charts.heat([[0.0, 1.0], [-1.0, 0.5]], ["a", "b"], ["left", "right"], frame),

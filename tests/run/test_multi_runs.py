@@ -14,8 +14,8 @@ from tiny_task import make_bert
 from tunesmith.cli.main import main
 from tunesmith.recipe import Recipe
 from tunesmith.run import Run, evaluate, train
-from tunesmith.run.predict import predict
 from tunesmith.run.comparing import compare
+from tunesmith.run.predict import predict
 from tunesmith.run.use import merge
 
 COLOURS = ("red", "blue")

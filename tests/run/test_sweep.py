@@ -182,6 +182,18 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(material: Material, tmp
     assert any("failed" in line for line in heard.lines)
 
 
+def test_what_is_wrong_with_the_recipe_is_told_and_can_be_mended(tmp_path: Path) -> None:
+    made = Material.make(tmp_path)
+    recipe = made.recipe(method="lora", **{**PLAIN, "epochs": 1}).model_copy(update={"proofs": "off"})
+    rows = made.rows.read_text()
+    made.rows.write_text("")
+    with pytest.raises(UserError):
+        swept(recipe, ["method.rank=2,4"], tmp_path / "sweep")
+    made.rows.write_text(rows)
+    found = swept(recipe, ["method.rank=2,4"], tmp_path / "sweep")
+    assert [row["state"] for row in found["trials"]] == ["finished", "finished"]
+
+
 def test_the_base_is_measured_and_proven_once(material: Material, tmp_path: Path) -> None:
     recipe = material.recipe(method="lora", **{**PLAIN, "epochs": 1})
     recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"before": True})})

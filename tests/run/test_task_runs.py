@@ -15,8 +15,8 @@ from tiny_task import make_bert
 from tunesmith.errors import UserError
 from tunesmith.recipe import Recipe
 from tunesmith.run import Run, check, evaluate, train
-from tunesmith.run.predict import predict
 from tunesmith.run.comparing import compare
+from tunesmith.run.predict import predict
 from tunesmith.run.use import merge
 
 COLOURS = ("red", "blue")

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from tunesmith.contracts.data import Record
     from tunesmith.data.lengths import Fitting
 
-USUAL_OBJECTIVE = {"labelled": "classify", "tagged": "tokens",
-    "spans": "tokens", "squad": "span", "embedding": "embed", **COMPARED}
+USUAL_OBJECTIVE = {
+    "labelled": "classify",
+    "tagged": "tokens",
+    "spans": "tokens",
+    "squad": "span",
+    "embedding": "embed",
+    "files": "pretrain",
+    **COMPARED,
+}
 """Format of rows -> the objective that usually learns from them; all others are imitated."""
 MAX_LOST = 0.1
 """Share of rows that training gives up without being told to."""

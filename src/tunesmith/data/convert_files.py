@@ -91,7 +91,20 @@ def _rows(
             yield made
 
 
+TALK = ("messages", "sharegpt", "alpaca", "prompt-completion")
+BUILT = {
+    **{(one, other): "instructions" for one in ("labelled", "tagged", "spans", "squad") for other in TALK},
+    **{(one, "unpaired"): "marks" for one in ("preference", "ranked")},
+    **{(one, "preference"): "pairs" for one in ("unpaired", "ranked")},
+    **{(one, "preference"): "negatives" for one in TALK},
+    ("labelled", "embedding"): "negatives --how wrong-label",
+}
+"""What rows become by building, where they cannot be converted: (from, to) -> the builder."""
+
+
 def _refused(ledger: Ledger, to: str) -> UserError:
+    builder = BUILT.get((ledger.sources[0].format, to))
+    building = f" `tunesmith data build {builder}` makes such rows of them." if builder else ""
     known = [one.name for one in targets(ledger.sources[0].format)]
     first = next(iter(ledger.examples.values()))[0]
     others = f" Rows of '{ledger.sources[0].format}' convert to {', '.join(known)}." if known else ""
@@ -99,6 +112,6 @@ def _refused(ledger: Ledger, to: str) -> UserError:
     return UserError(
         f"{ledger.total('dropped'):,} of {ledger.rows:,} rows cannot become '{to}' without loss",
         got=top_reasons(ledger),
-        hint=f"For example {first.file} line {first.line}: {first.text}.{dropping}{others}",
+        hint=f"For example {first.file} line {first.line}: {first.text}.{building}{dropping}{others}",
         code="cannot-convert",
     )

@@ -11,6 +11,6 @@ from typing import Any
 
 
 def recompute(model: Any) -> None:
-    """Switch it on for every layer of the transformers ``model``; backward ends at the lowest trained layer as before."""
+    """Switch it on for every layer of the transformers ``model``; backward still ends at the lowest trained layer."""
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.disable_input_require_grads()

@@ -49,8 +49,8 @@ class ModelConfig(Config):
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass to save memory; `auto` turns it on only when memory forces it."""
     trunk_cache: Literal["off", "ram", "disk"] = "off"
-    """Keep what the frozen layers below the lowest trained one give for every row, so that from the second epoch on they
-    are not run: in memory, or on disk, where later runs find it. For methods that train the upper layers only."""
+    """Keep what the frozen layers below the lowest trained one give for every row, so that from the second epoch on
+    they are not run: in memory, or on disk, where later runs find it. For methods that train the upper layers only."""
     trunk_cache_gib: Annotated[float, Field(gt=0.0)] = 4.0
     """The most it may take, in GiB; rows beyond that are computed in every epoch."""
     threads: Positive | None = None
@@ -225,8 +225,8 @@ class TrainConfig(Config):
     clip: NonNegative = 1.0
     """Largest gradient norm of an update; 0 switches clipping off."""
     optimizer_in_backward: bool = False
-    """Step each parameter as soon as its gradient is there, so that only one gradient is in memory at a time: for `full`
-    and `freeze` where memory is short. With `clip: 0`, an update in one micro-batch, and one process."""
+    """Step each parameter as soon as its gradient is there, so that only one gradient is in memory at a time: for
+    `full` and `freeze` where memory is short. With `clip: 0`, an update in one micro-batch, and one process."""
     evaluate_every: Positive = 50
     """Updates between evaluations on the validation rows."""
     save_every: Positive = 50

@@ -99,7 +99,8 @@ def _change(estimate: Mapping[str, Any] | None, form: str) -> str:
     if estimate is None:
         return ""
     low, high = (FORMS[form](estimate[key]) if estimate[key] is not None else "?" for key in ("low", "high"))
-    return f"{FORMS[form](estimate['value'])} [{low}, {high}]"
+    unit = " points" if form == "points" else ""
+    return f"{FORMS[form](estimate['value'])}{unit} [{low}, {high}]"
 
 
 def _limits(facts: RunFacts) -> Iterator[str]:

@@ -92,9 +92,11 @@ class _Rows:
 
     @property
     def readable(self) -> bool:
-        """Whether rows have a loss of their own: not where answers are sampled or rows are judged together."""
-        objective = self.session.parts.objective
-        return objective.judged in ("tokens", "labels") and not objective.samples
+        """Whether rows have a loss of their own: not where answers are sampled, rows are judged together, or the label
+        of a row is found over several of its windows."""
+        objective, rows = self.session.parts.objective, self.prepared.train.rows
+        windowed = objective.judged == "labels" and len(set(rows.tolist())) < len(rows)
+        return objective.judged in ("tokens", "labels") and not objective.samples and not windowed
 
     def sample(self, before: Mapping[str, Any]) -> list[Row]:
         """Held-out rows, beside the base's own loss of each, and some training rows drawn by the seed."""

@@ -166,7 +166,7 @@ def prepare(a: str, b: str, prompts: Sequence[str], folder: Path, answer: Answer
 
 
 def prompts_in(path: str) -> list[str]:
-    """The prompts of a file: lines of a txt file, or of rows the column ``prompt`` (or ``text``, or first user turn)."""
+    """The prompts of a file: its lines, or of rows the column ``prompt`` (or ``text``, or the first user turn)."""
     from tunesmith.run.rows import raw_rows
 
     found = []

@@ -29,7 +29,7 @@ import torch
 
 from tunesmith.engine.schedules import next_evaluation
 from tunesmith.engine.sinks.jsonl import read
-from tunesmith.errors import GateFailed, Interrupted, UserError
+from tunesmith.errors import Interrupted, UserError
 from tunesmith.events import Sink
 from tunesmith.files import write_json, write_text
 from tunesmith.recipe import Recipe
@@ -45,6 +45,9 @@ from tunesmith.run.training import train_one
 
 Tell = Callable[[str], None]
 BEFORE = "eval/before.json"
+OF_A_TRIAL = ("loss-not-finite", "out-of-memory")
+"""What goes wrong in training itself; whatever else a run is refused for would be refused in every trial, or says that
+the values to try are not right."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,9 @@ class _Group:
                 share=share,
                 opened=self.base.opener(trial.asked.number),
             )
-        except (UserError, GateFailed) as error:
+        except UserError as error:
+            if error.code not in OF_A_TRIAL:
+                raise
             trial.failed = str(error)
             write_json(trial.run.folder / "failed.json", {"why": trial.failed})
             self.tell(f"trial {trial.asked.number} ({words(trial.asked.values)}) failed: {error}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from curate_rows import asked, item_of
 
+from tunesmith.data.curate import near_dedup
 from tunesmith.data.curate.near_dedup import NearDedup, band_size
 from tunesmith.data.curate.shingles import jaccard, shingle_sets, shingles
 from tunesmith.data.curate.texts import words
@@ -108,3 +109,26 @@ def test_rows_without_words_and_of_one_word(tmp_path: Path) -> None:
     rows = [asked("?", "!!"), asked("?", "!!"), asked("yes", "no"), asked("yes", "no"), asked("no", "yes")]
     items = [item_of(row, number=number) for number, row in enumerate(rows)]
     assert set(NearDedup().choose(items, tmp_path)) == {3}
+
+
+def test_in_a_crowd_the_most_alike_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(1)
+    shared = [f"s{number}" for number in range(40)]
+    rows = [
+        asked("say it", " ".join([*shared, *(f"w{chance.randrange(10**6)}" for _ in range(15))])) for _ in range(60)
+    ]
+    for number in (0, 7, 31):
+        rows.append(asked("say it", rows[number]["output"] + " more"))
+    items = [item_of(row, number=number) for number, row in enumerate(rows)]
+    compared: list[int] = []
+    monkeypatch.setattr("tunesmith.data.curate.near_dedup.COMPARED", 5)
+    first_like = near_dedup._first_like
+
+    def counting(row: int, candidates: Any, *rest: Any) -> Any:
+        compared.append(len(candidates))
+        return first_like(row, candidates, *rest)
+
+    monkeypatch.setattr("tunesmith.data.curate.near_dedup._first_like", counting)
+    found = NearDedup(threshold=0.85).choose(items, tmp_path)
+    assert {number: drop.like for number, drop in found.items()} == {60: 0, 61: 7, 62: 31}
+    assert max(compared) == 5

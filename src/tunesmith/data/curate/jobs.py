@@ -56,7 +56,7 @@ class RowJob:
     def run(self, chunk: Chunk) -> None:
         """Write the rows of ``chunk`` after the steps."""
         items, lines = Items(self.readings), [Line.from_json(row) for row in chunk.rows]
-        held = {}
+        held: dict[int, Item] = {}
         for at, line in enumerate(lines):
             if line.value is not None:
                 item, lines[at] = _read(items, chunk.first + at, line)

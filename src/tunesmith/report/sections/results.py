@@ -98,9 +98,9 @@ def _table(facts: RunFacts, found: Sequence[Figure]) -> Markup:
         form, change_form = words.form_of(one.name), words.change_form(one.name)
         low, high = (facts.change(one, "change", key) for key in ("low", "high"))
         bounds = interval(low, high, change_form)
-        change = join(
-            [number(facts.change(one, "change"), change_form, absent=""), " ", tag("span", bounds, class_="quiet")]
-        )
+        moved = number(facts.change(one, "change"), change_form, absent="")
+        unit = " points " if change_form == "points" else " "
+        change = join([moved, unit, tag("span", bounds, class_="quiet")])
         said = SAID.get(one.verdict, one.verdict)
         badge = tag("span", said, class_=f"badge {BADGE.get(one.verdict, '')}") if said else ""
         rows.append(
