@@ -25,12 +25,17 @@ def estimate(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.25, "high": value + 0.25, "n": 10}
 
 
+def finished(summary: dict[str, Any]) -> Any:
+    """What stands for a run whose diagnosis found nothing."""
+    return SimpleNamespace(summary=lambda: summary, last_stage=SimpleNamespace(read=lambda _: {}))
+
+
 def test_train_passes_everything_on(call: Tunesmith, library: ModuleType, recipe: Path, tmp_path: Path) -> None:
     seen: dict[str, Any] = {}
 
     def train(given: Recipe, **options: Any) -> Any:
         seen.update(options, recipe=given)
-        return SimpleNamespace(summary=lambda: {"run": "runs/mine", "steps": 4, "train_loss": float("nan")})
+        return finished({"run": "runs/mine", "steps": 4, "train_loss": float("nan")})
 
     library.train = train
     said = call("train", recipe, "train.steps=4", "--out", tmp_path / "o", "--resume", "--no-proofs", "--json")
@@ -60,7 +65,7 @@ def test_train_shows_what_changed_and_every_source(call: Tunesmith, library: Mod
         "changes": {"task": {"nll": nll, "few": few}, "[own]": {"f1": exact}},
         "by_source": sources,
     }
-    library.train = lambda *_, **__: SimpleNamespace(summary=lambda: summary)
+    library.train = lambda *_, **__: finished(summary)
     lines = [line.split() for line in call("train", recipe).out.splitlines()]
     assert ["task", "nll", "3", "2", "-1", "[-1.25,", "-0.75]", "better"] in lines
     assert ["few", "3", "2", "-4.105", "(n=1,", "no", "interval)", "unknown:", "too", "few", "rows", "(1)"] in lines
