@@ -78,7 +78,7 @@ def pressed(*_: Any, **__: Any) -> Any:
 def test_during_the_start(train: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to resume yet: the command is the first one again."""
     with monkeypatch.context() as patch:
-        patch.setattr(training, "open_session", pressed)
+        patch.setattr(training, "prepare_with", pressed)
         said = train(*FIRST)
     assert said.code == 130
     assert "Stopped during the start. No update was saved yet" in said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(recipe(make_bert(folder / "bert"), folder), out=folder / "run")
 
 
-def test_every_task_is_learned_proven_and_judged(run: Run) -> None:
+def test_every_task_is_learned_proven_and_judged(run: Run, tmp_path: Path) -> None:
     assert run.proven
     report = run.summary()
     after, changes = report["after"], report["changes"]["task"]
@@ -76,7 +77,8 @@ def test_every_task_is_learned_proven_and_judged(run: Run) -> None:
     assert after["colour/loss"]["n"] + after["much/loss"]["n"] > after["loss"]["n"]
     assert after["loss"]["value"] == pytest.approx(after["colour/loss"]["value"] + 0.5 * after["much/loss"]["value"])
     assert evaluate(run)["metrics"] == after
-    assert compare([run.folder, run.folder])
+    again = shutil.copytree(run.folder, tmp_path / "again")
+    assert compare([run.folder, again])["same_rows"]
 
 
 def test_all_tasks_are_predicted_in_their_own_units(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,7 +231,8 @@ def test_the_recipe_s_suites_are_measured(material: Material, tmp_path: Path) ->
 
 def test_a_mistyped_run_is_no_hub_id(material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "adapter").mkdir(parents=True)
+    (tmp_path / "runs" / "mint").mkdir()
     with pytest.raises(UserError, match="Did you mean 'runs/mine'") as raised:
         chat("runs/mime")
     assert raised.value.code == "not-a-run"
