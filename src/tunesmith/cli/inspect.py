@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunesmith.cli.output import emit, grid, json_option, say, shown, stderr, stdout
+from tunesmith.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,12 @@ def inspect(run: Path, what: str | None, prompt: str | None, answer: str | None,
         found = told_of(opened)
         emit(found) if as_json else tell_diagnosis(found, stdout())
         return
-    names = list(LOOKS.entries) if what == "all" else [str(what)]
+    known = [*LOOKS, "all", DIAGNOSIS]
+    if what not in known:
+        raise UserError(
+            "unknown look", got=what, allowed=known, hint=did_you_mean(str(what), known), code="unknown-look"
+        )
+    names = list(LOOKS.entries) if what == "all" else [what]
     results = {}
     for name in names:
         with stderr().status(f"looking at {name}") as status:

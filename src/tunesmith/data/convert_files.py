@@ -105,7 +105,7 @@ BUILT = {
 def _refused(ledger: Ledger, to: str) -> UserError:
     builder = BUILT.get((ledger.sources[0].format, to))
     building = f" `tunesmith data build {builder}` makes such rows of them." if builder else ""
-    known = [one.name for one in targets(ledger.sources[0].format)]
+    known = [one.name if one.whole else f"{one.name} (some rows)" for one in targets(ledger.sources[0].format)]
     first = next(iter(ledger.examples.values()))[0]
     others = f" Rows of '{ledger.sources[0].format}' convert to {', '.join(known)}." if known else ""
     dropping = " `--drop` leaves these rows out." if ledger.total("kept") else ""
