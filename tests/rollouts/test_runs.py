@@ -130,7 +130,9 @@ def test_a_bad_reward_ends_in_one_sentence_and_a_whole_folder(
     assert caught.value.code == code
     for checkpoint in steps(tmp_path / "run" / "checkpoints"):
         assert (checkpoint / "progress.json").is_file()
-    assert (tmp_path / "run" / "recipe.yaml").is_file()
+    before_anything_loads = code == "no-reward-function"
+    assert (tmp_path / "run" / "recipe.yaml").is_file() is not before_anything_loads
+    assert (tmp_path / "run").exists() is not before_anything_loads
 
 
 def test_a_recipe_without_a_reward_is_refused_before_training(material: Path, tmp_path: Path) -> None:

@@ -145,9 +145,9 @@ def check_gate(session: Session) -> None:
     objective, gate = session.parts.objective, session.recipe.gate
     head = objective.head()
     own: Sequence[str] | None = None
-    if head is not None:
+    if head is not None and objective.judged == "labels":
         own = metric_names(head)
-    elif objective.judged == "tokens":
+    elif head is None and objective.judged == "tokens":
         own = OF_TOKENS
     names = [one.name for one in thresholds(gate)] if own is not None else []
     known = [*LONE, *(f"{group}.{name}" for group in ("task", "gain") for name in own or ())]
