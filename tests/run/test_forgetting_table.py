@@ -168,7 +168,9 @@ def test_the_base_is_measured_once_and_stands_beside_every_run(
         assert {line["metric"] for line in lines if line["about"] == "retention"} == {"choose", "text"}
     found = comparing.compare([first.folder, second.folder])
     assert found["differences"][str(second.folder)]["suite kept text"]["value"] == pytest.approx(0.0, abs=1e-9)
-    assert found["trade"][str(first.folder)]["pareto"]
+    trade = found["trade"].values()  # speed and memory of so short runs are the machine's: either may stand alone
+    assert any(one["pareto"] for one in trade)
+    assert all({"score", "forgetting", "memory", "speed"} <= set(one) for one in trade)
     with pytest.raises(UserError, match="Did you mean 'task nll'"):
         comparing.compare([first.folder, second.folder], score="task nl")
     assert main(["compare", str(first.folder), str(second.folder)]) == 0
