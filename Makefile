@@ -1,5 +1,5 @@
 # The commands of this project. Each does all its set-up: a fresh machine needs only Python 3.11 or newer, git and make.
-.PHONY: demo test slow peers check docs bench bench-all clean
+.PHONY: demo test slow peers check docs bench bench-all bench-gpu clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,15 +31,22 @@ docs: $(VENV)/dev.stamp  ## write docs/reference and the JSON schema from the co
 
 bench: $(VENV)/peers.stamp  ## six trainings side by side with TRL and PEFT
 	$(BIN)/python benchmarks/beside_trl.py
+	$(BIN)/python benchmarks/page.py
 
 bench-all: $(VENV)/peers.stamp  ## every cell and every other speed; a stopped run goes on where it was
 	$(BIN)/python benchmarks/beside_trl.py --all
-	$(BIN)/python benchmarks/trunk.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/lora_layer.py
 	$(BIN)/python benchmarks/method_speed.py
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/inference.py
+
+bench-gpu: $(VENV)/peers.stamp  ## models of one and eight billion parameters, where there is an NVIDIA GPU
+	$(BIN)/python benchmarks/beside_trl.py --gpu
+	$(BIN)/python benchmarks/page.py
 
 clean:  ## remove the environment, caches and build folders; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
@@ -58,5 +65,5 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/core.stamp
 
 $(VENV)/peers.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[peers,encoder,quant]"
+	$(INSTALL) -e ".[peers,encoder,quant,report,sweep]"
 	touch $@ $(VENV)/core.stamp

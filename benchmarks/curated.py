@@ -2,10 +2,11 @@
 
     python benchmarks/curated.py --rows alpaca_en_demo.json --model stories260k-hf [--seeds 3] [--epochs 4] [--json]
 
-A fifth of the rows, chosen by a hash of what they say, is held out and never curated. The others are curated: rules,
-duplicates, and the ``--worst`` share by instruction-following difficulty under the model itself. One run is trained on
-them, and for each seed one on as many rows drawn from all that were not held out. Printed is the change of held-out
-loss from the random run to the curated one, paired by row, with its 95% interval: below zero the curated rows won.
+Rows that are too long for the model are left out first. A fifth of the others, chosen by a hash of what they say, is
+held out and never curated. The rest is curated: rules, duplicates, and the ``--worst`` share by instruction-following
+difficulty under the model itself. One run is trained on what is left, and for each seed one on as many rows drawn from
+all that were not held out. Printed is the change of held-out loss from the random run to the curated one, paired by
+row, with its 95% interval: below zero the curated rows won.
 """
 
 from __future__ import annotations
@@ -21,11 +22,33 @@ from typing import Any
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.schema import Part, SourceConfig
 
+LONGEST = 512
+"""Tokens of the longest sequence."""
+
 
 def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     """``rows`` as jsonl."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
+
+
+def fitting(rows: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
+    """Rows that the model can read whole: as many rows are then as many sequences."""
+    from tunesmith.data.chat import ChatEncoder
+    from tunesmith.data.formats.alpaca import read
+    from tunesmith.data.formats.base import BadRow
+    from tunesmith.models.load import load_tokenizer
+
+    encoder = ChatEncoder.build(load_tokenizer(model), "plain")
+
+    def fits(row: dict[str, Any]) -> bool:
+        try:
+            (encoding,) = encoder.conversation(read(row), "answers")
+        except BadRow:
+            return False
+        return len(encoding.ids) <= LONGEST
+
+    return [row for row in rows if fits(row)]
 
 
 def parted(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -52,11 +75,21 @@ def trained(folder: Path, name: str, rows: Path, held: Path, arguments: argparse
         seed=0,
         model={"base": arguments.model},
         data={
-            "train": [str(rows)], "validation": [str(held)], "template": "plain", "max_tokens": 512, "max_lost": 1.0,
+            "train": [str(rows)],
+            "validation": [str(held)],
+            "template": "plain",
+            "max_tokens": LONGEST,
+            "max_lost": 1.0,
         },
         method="full",
-        train={"epochs": arguments.epochs, "batch_size": 16, "learning_rate": 1e-3, "early_stopping": None},
-        evaluate={"prompts": 0, "before": False},
+        train={
+            "epochs": arguments.epochs,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "early_stopping": None,
+            "evaluate_every": 10**6,  # the last weights are judged: none are chosen by the rows that judge
+        },
+        evaluate={"prompts": 0, "samples": 0, "before": False},
         retention="none",
     )  # fmt: skip
     return Path(train(recipe, out=folder / name, switch_proofs_off=True).folder)
@@ -78,7 +111,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        pool, held = parted(json.loads(arguments.rows.read_text())[: arguments.most])
+        pool, held = parted(fitting(json.loads(arguments.rows.read_text())[: arguments.most], arguments.model))
         all_rows, exam = written(folder / "pool.jsonl", pool), written(folder / "held.jsonl", held)
         chosen = folder / "curated.jsonl"
         found = clean([SourceConfig(path=str(all_rows))], steps(arguments.model, arguments.worst), out=chosen)

@@ -22,17 +22,13 @@ from pathlib import Path
 import torch
 
 from methods import ENCODER, RESULTS, TASKS, environment
+from sidebyside.job import opened
 from tunesmith.bench.candidates import Candidate, chosen
-from tunesmith.data.loader import SequenceFeed
-from tunesmith.engine import optimizers
 from tunesmith.engine.loop import Job, one_update
-from tunesmith.engine.schedules import schedule
 from tunesmith.files import write_json
 from tunesmith.models.flops import update_flops
 from tunesmith.recipe import Recipe
 from tunesmith.recipe.load import validated
-from tunesmith.run.rows import learned, prepare_with
-from tunesmith.run.session import Language, open_session
 
 
 @dataclass
@@ -63,26 +59,7 @@ def runner(recipe: Recipe, candidate: Candidate, folder: Path) -> Runner:
     values = recipe.model_dump() | {"method": candidate.method, "retention": "none"}
     values["model"] |= candidate.changes
     values["train"] |= {"learning_rate": candidate.rate}
-    recipe = learned(validated(Recipe, values))
-    language = Language.of(recipe)
-    prepared = prepare_with(recipe, language.encoder)
-    session = open_session(recipe, language)
-    recipe = session.recipe
-    steps = 1000
-    job = Job(
-        policy=session.policy,
-        attached=session.attached,
-        objective=session.parts.objective,
-        weights=session.weights,
-        optimizer=optimizers.build(session.weights, recipe.train),
-        schedule=schedule(recipe.train.schedule, total=steps, warmup=recipe.train.warmup),
-        feed=SequenceFeed(prepared.train, batch_size=recipe.train.batch_size, seed=0, shuffle=True, weights={}),
-        config=recipe.train,
-        folder=folder,
-        steps=steps,
-        microbatch_tokens=int(recipe.train.tokens_per_microbatch),
-    )
-    return Runner(job)
+    return Runner(opened(validated(Recipe, values), steps=1000, folder=folder).job)
 
 
 def profiled(one: Runner, step: int) -> str:

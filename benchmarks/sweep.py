@@ -1,6 +1,6 @@
 """Eight LoRAs in one sweep against eight runs of our own, one after the other: makespan and peak memory.
 
-    python benchmarks/sweep.py [--json] [--rounds 1] [--data alpaca.json]        (needs the extras `peers` and `sweep`)
+    python benchmarks/sweep.py [--json] [--rounds 1]        (needs the extras `peers` and `sweep`)
 
 The 32M Llama and rows of `beside_trl.py`; eight learning rates, 24 updates of eight rows each, an evaluation every
 three updates, the proofs as they come. Twice: LoRA on all layers, and on the upper half with the frozen lower half kept
@@ -24,8 +24,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidebyside.child import HERE, OFFLINE, THREADS, run
-from sidebyside.report import CACHE, arguments, commit, prepared, real_rows, say, show_bars, show_gate, spread
+from sidebyside.cells import SFT_DATA
+from sidebyside.child import HERE, OFFLINE, THREADS
+from sidebyside.report import (
+    begun,
+    clock_of,
+    commit,
+    common_arguments,
+    prepared,
+    printed,
+    real_rows,
+    say,
+    show_bars,
+    show_gate,
+    spread,
+)
 
 RATES = [1e-5, 3e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3]
 ROWS, UPDATES = 216, 24
@@ -34,29 +47,23 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "upper half": {"method": {"name": "lora", "layers": [4, 5, 6, 7]}, "trunk": "ram"},
 }
 SAME = 1e-5
-QUIET = 0.95
 BARS = {"makespan": 1.3, "memory": 1.5}
 """Of `all layers` without halving: at least, and at most."""
 
 
 def main() -> int:
     """Exit code 1 where the gate fails."""
-    options = arguments(__doc__, real_rows("sft/alpaca_en_demo.json"), rounds=1)
-    work = CACHE / "sweep"
-    work.mkdir(parents=True, exist_ok=True)
-    about = run("machine", "about", work=work)
-    material = prepared("material", options.data, work)
+    options = common_arguments(__doc__).parse_args()
+    work, about = begun("sweep")
+    data = real_rows(SFT_DATA)
+    material = prepared("material", data, work)
     rows = (material / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (work / "rows.jsonl").write_text("".join(rows[:ROWS]), encoding="utf-8")
     told = [{name: one_round(name, material, work) for name in METHODS} for _ in range(options.rounds)]
     gate = [check for name in METHODS for check in told[0][name]["gate"]]
     report = {"gate": all(check["passed"] for check in gate), "gate_checks": gate, **ratios(told), "commit": commit()}
-    report |= {"data": str(options.data or "generated"), "rounds": options.rounds} | about
-    if options.json:
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
-    return 0 if report["gate"] else 1
+    report |= {"data": SFT_DATA if data else "generated", "rounds": options.rounds} | about
+    return printed(report, as_json=options.json, show=show)
 
 
 def one_round(name: str, material: Path, work: Path) -> dict[str, Any]:
@@ -139,8 +146,7 @@ def losses(folder: Path) -> list[float]:
 def ratios(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Makespan of eight runs over that of one sweep, and the sweep's peak memory over that of a run."""
     every = [one for turn in told for method in turn.values() for side in method["sides"].values() for one in side]
-    quiet = min(one["cpu"] / one["wall"] for one in every) >= QUIET
-    clock = "wall" if quiet else "cpu"
+    clock = clock_of(min(one["cpu"] / one["wall"] for one in every))
     found: dict[str, Any] = {"clock": clock}
     for name in METHODS:
         rows = [turn[name]["sides"] for turn in told]

@@ -17,15 +17,14 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+WORDLESS = {"TRANSFORMERS_VERBOSITY": "error", "DATASETS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass
 class Steps:
     """What a child says of its training, a value an update: ``loss``, gradient ``norm`` before clipping, real
-    ``tokens``, wall ``seconds``, ``cpu`` seconds, useful ``flops``; ``peak`` is the process's peak resident memory in
-    bytes."""
+    ``tokens``, wall ``seconds``, ``cpu`` seconds, useful ``flops``; ``peak`` is the process's peak memory in bytes."""
 
     loss: list[float] = field(default_factory=list)
     norm: list[float] = field(default_factory=list)
@@ -42,16 +41,18 @@ class Steps:
         print(json.dumps(asdict(self)), flush=True)
 
 
-def run(module: str, *arguments: str, work: Path) -> dict[str, Any]:
-    """Run ``python -m sidebyside.<module>`` in a fresh process; what its last line says."""
+def run(module: str, *arguments: str, work: Path, gpu: bool = False) -> dict[str, Any]:
+    """Run ``python -m sidebyside.<module>`` in a fresh process, which sees a GPU only with ``gpu``; what its last line
+    says."""
     paths = [str(HERE), str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         **OFFLINE,
-        **QUIET,
+        **WORDLESS,
         **THREADS,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "TUNESMITH_CACHE": str(work / "tunesmith"),
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
     }
     command = [sys.executable, "-m", f"sidebyside.{module}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=work, env=environment, check=False)
@@ -62,14 +63,20 @@ def run(module: str, *arguments: str, work: Path) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Bytes of this process's peak resident memory."""
+    """Bytes of this process's peak memory: on the GPU where it used one, else resident."""
     import resource
 
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What ``work`` returns, its wall seconds and its CPU seconds."""
+    """What ``work`` returns, its wall seconds and its CPU seconds; on a GPU all that was begun is waited for."""
+    torch = sys.modules.get("torch")
+    finish = torch.cuda.synchronize if torch is not None and torch.cuda.is_available() else lambda: None
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
+    finish()
     return result, time.perf_counter() - wall, time.process_time() - cpu

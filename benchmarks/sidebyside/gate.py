@@ -1,8 +1,8 @@
 """The equality gate: both sides must train the same thing before either is timed.
 
     first update, float32: loss to 1e-5, gradient norm to 1e-4 (relative)
-    first update, bf16:    loss to 2e-3, gradient norm to 1e-2, against both TRL settings
-    50 updates, float32:   largest relative difference of the loss 1e-5, mean signed difference 1e-6
+    first update, bf16:    loss to 2e-3, gradient norm to 1e-2, against every setting that is timed
+    a curve, float32:      largest relative difference of the loss 1e-5, mean signed difference 1e-6
     every update:          the same number of real tokens
 
 The curve runs on the shortest rows, four an update: in float32 the padded side would otherwise take half an hour, and
@@ -11,22 +11,32 @@ bounds are 50 times what was measured (2e-7 and 2e-8, float32 rounding), for oth
 or clip drifts by percents, and one way, which is what the mean signed difference is for.
 
 Of pairs (DPO) the curve is 20 updates, because its loss starts near log 2 and is a small difference of sums over
-answers: 100 nats rounded in float32 are 1e-5, of which β leaves 1e-6.
+answers: 100 nats rounded in float32 are 1e-5, of which β leaves 1e-6. Of classes it is 20 too, in dozens of tokens.
+
+Sampled answers (GRPO) are those of the other side on both, written down as its reward function sees them, two updates
+for each rollout. Advantages of a group sum to nothing, and the loss to almost nothing: it is compared as it is, to
+5e-6, and the gradient's norm, which is what is trained by, relatively in every update. In bf16 nothing is compared:
+the sides sample other answers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from sidebyside.cells import EPOCH, Cell
 from sidebyside.child import run
 
-CURVE_STEPS, CURVE_BATCH = 50, 4
-PREFERENCE_STEPS = 20
+CURVE_STEPS = {"sft": 50, "dpo": 20, "classify": 20, "grpo": 6}
+CURVE_BATCH = 4
+KEPT = 2e-3
+"""Relative: what bf16 rounding makes of other neighbours in a micro-batch; rows meet the same ones here, so 0 is
+expected."""
+Told = Mapping[str, Any]
+Ask = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,57 +57,76 @@ class Check:
         return {"name": self.name, "measured": self.measured, "bound": self.bound, "passed": self.passed}
 
 
-def checks(
-    material: Path,
-    work: Path,
-    *,
-    batch: int,
-    say: Callable[[str], None],
-    asked: Mapping[str, Any] = MappingProxyType({}),
-) -> list[Check]:
-    """Run both sides and compare them; ``asked`` are options of both."""
-    curve = {**asked, "material": str(material), "rows": "short.jsonl", "steps": CURVE_STEPS, "batch": CURVE_BATCH}
-    say(f"gate: {CURVE_STEPS} float32 updates by both sides")
-    ours = run("ours", json.dumps({**curve, "dtype": "float32"}), work=work)
-    theirs = run("peer", json.dumps({**curve, "setting": "exact", "order": "sequential"}), work=work)
-    found = [*first_update("float32", ours, theirs, loss=1e-5, norm=1e-4), *curves(ours, theirs)]
-    first = {**curve, "rows": "rows.jsonl", "steps": 1, "batch": batch}
-    say("gate: the first bf16 update by all three")
-    ours = run("ours", json.dumps({**first, "dtype": "bfloat16"}), work=work)
-    for setting in ("default", "expert"):
-        theirs = run("peer", json.dumps({**first, "setting": setting, "order": "sequential"}), work=work)
-        found += first_update(f"bf16, TRL {setting}", ours, theirs, loss=2e-3, norm=1e-2)
+def checks(cell: Cell, material: Path, work: Path, *, say: Callable[[str], None]) -> list[Check]:
+    """Run both sides of ``cell`` and compare them."""
+
+    def ask(module: str, **more: Any) -> dict[str, Any]:
+        return run(module, json.dumps({**cell.asked, "material": str(material), **more}), work=work, gpu=cell.gpu)
+
+    if cell.objective == "grpo":
+        return sampled(ask, work / "recorded.json", say)
+    found = [*exact(cell, ask, say), *first_updates(cell, ask, say)]
+    if any("trunk_cache" in side.options for side in cell.sides.values()):
+        found += kept_trunk(cell, ask, say)
     return found
 
 
-def preference_checks(
-    material: Path,
-    work: Path,
-    *,
-    batch: int,
-    say: Callable[[str], None],
-    asked: Mapping[str, Any] = MappingProxyType({}),
-) -> list[Check]:
-    """The same of DPO: a float32 curve, then the first bf16 update of real size."""
-    short = {**asked, "material": str(material), "rows": "short.jsonl", "steps": PREFERENCE_STEPS, "batch": CURVE_BATCH}
-    curve = {**short, "objective": "dpo"}
-    say(f"gate: {PREFERENCE_STEPS} float32 updates by both sides")
-    ours = run("ours", json.dumps({**curve, "dtype": "float32"}), work=work)
-    theirs = run("peer", json.dumps({**curve, "setting": "exact", "order": "sequential"}), work=work)
-    found = [*first_update("float32", ours, theirs, loss=1e-5, norm=1e-4), *curves(ours, theirs)]
-    first = {**curve, "rows": "rows.jsonl", "steps": 1, "batch": batch}
-    say("gate: the first bf16 update by all three")
-    asked, known = (
-        run("ours", json.dumps({**first, "dtype": "bfloat16", "cached": cached}), work=work) for cached in (False, True)
-    )
-    found.append(Check("first loss, bf16, cached reference", relative(known["loss"][0], asked["loss"][0]), 0.0))
-    for setting in ("default", "expert"):
-        theirs = run("peer", json.dumps({**first, "setting": setting, "order": "sequential"}), work=work)
-        found += first_update(f"bf16, TRL {setting}", asked, theirs, loss=2e-3, norm=1e-2)
+def exact(cell: Cell, ask: Ask, say: Callable[[str], None]) -> list[Check]:
+    """A float32 curve by both sides, by each library that is timed."""
+    curve = {"rows": "short.jsonl", "steps": CURVE_STEPS[cell.objective], "batch": CURVE_BATCH}
+    say(f"gate: {curve['steps']} float32 updates by both sides")
+    ours = ask("ours", **curve, dtype="float32")
+    found = []
+    for library in libraries(cell):
+        theirs = ask("peer", **curve, setting="exact", order="sequential", library=library)
+        found += first_update(f"float32, {library}", ours, theirs, loss=1e-5, norm=1e-4)
+        found += curves(library, ours, theirs)
     return found
 
 
-def first_update(name: str, ours: dict[str, Any], theirs: dict[str, Any], *, loss: float, norm: float) -> list[Check]:
+def first_updates(cell: Cell, ask: Ask, say: Callable[[str], None]) -> list[Check]:
+    """The first bf16 update of real size, against all settings; with a cached reference the very same."""
+    first = {"rows": "rows.jsonl", "steps": 1, "batch": cell.batch}
+    say("gate: the first bf16 update by all")
+    ours = ask("ours", **first, dtype="bfloat16")
+    found = []
+    if cell.objective == "dpo":
+        known = ask("ours", **first, dtype="bfloat16", cached=True)
+        found.append(Check("first loss, bf16, cached reference", relative(known["loss"][0], ours["loss"][0]), 0.0))
+    main = libraries(cell)[0]
+    for setting in ("default", "expert"):
+        theirs = ask("peer", **first, setting=setting, order="sequential", library=main)
+        found += first_update(f"bf16, {main} {setting}", ours, theirs, loss=2e-3, norm=1e-2)
+    return found
+
+
+def kept_trunk(cell: Cell, ask: Ask, say: Callable[[str], None]) -> list[Check]:
+    """Losses of two epochs with the frozen layers' states kept, beside those without."""
+    say("gate: two epochs with kept states and without")
+    epochs = {"rows": "rows.jsonl", "steps": 2 * EPOCH, "batch": cell.batch, "dtype": "bfloat16"}
+    without, kept = (ask("ours", **epochs, trunk_cache=where)["loss"] for where in ("off", "ram"))
+    return [Check("loss of two epochs, kept states", max(map(relative, kept, without)), KEPT)]
+
+
+def sampled(ask: Ask, recorded: Path, say: Callable[[str], None]) -> list[Check]:
+    """Losses and gradients on the same sampled answers, in updates on and off the policy that sampled them."""
+    curve = {"rows": "short.jsonl", "steps": CURVE_STEPS["grpo"], "batch": 2, "recorded": str(recorded)}
+    say(f"gate: {curve['steps']} float32 updates by both sides on the same answers")
+    theirs, ours = ask("peer", **curve, setting="exact"), ask("ours", **curve, dtype="float32")
+    return [
+        Check("loss, float32, largest difference", max(map(distance, ours["loss"], theirs["loss"])), 5e-6),
+        Check("gradient norm, float32, largest", max(map(relative, ours["norm"], theirs["norm"])), 1e-4),
+        Check("tokens, float32", float(ours["tokens"] != theirs["tokens"]), 0.0),
+    ]
+
+
+def libraries(cell: Cell) -> list[str]:
+    """The libraries that the other sides of ``cell`` are of, the first one first."""
+    peers = [side.options for side in cell.sides.values() if side.module == "peer"]
+    return list(dict.fromkeys(str(options.get("library", "trl")) for options in peers))
+
+
+def first_update(name: str, ours: Told, theirs: Told, *, loss: float, norm: float) -> list[Check]:
     """Loss, gradient norm and tokens of the first update."""
     return [
         Check(f"first loss, {name}", relative(ours["loss"][0], theirs["loss"][0]), loss),
@@ -106,15 +135,20 @@ def first_update(name: str, ours: dict[str, Any], theirs: dict[str, Any], *, los
     ]
 
 
-def curves(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Check]:
+def curves(library: str, ours: Told, theirs: Told) -> list[Check]:
     """Largest and mean signed relative difference of the two loss curves."""
-    signed = [a / b - 1 for a, b in zip(ours["loss"], theirs["loss"], strict=True)]
+    signed: Sequence[float] = [a / b - 1 for a, b in zip(ours["loss"], theirs["loss"], strict=True)]
     return [
-        Check(f"loss of {len(signed)} updates, largest", max(map(abs, signed)), 1e-5),
-        Check(f"loss of {len(signed)} updates, mean signed", abs(sum(signed) / len(signed)), 1e-6),
+        Check(f"loss of {len(signed)} updates, {library}, largest", max(map(abs, signed)), 1e-5),
+        Check(f"loss of {len(signed)} updates, {library}, mean signed", abs(sum(signed) / len(signed)), 1e-6),
     ]
 
 
 def relative(value: float, reference: float) -> float:
     """``|value / reference − 1|``."""
     return abs(value / reference - 1)
+
+
+def distance(value: float, reference: float) -> float:
+    """``|value − reference|``."""
+    return abs(value - reference)

@@ -1,11 +1,11 @@
-"""The machine under the numbers: bf16 matrix-product rate on one thread, memory floor of imports, versions.
+"""The machine under the numbers: bf16 matrix-product rate on one thread or the GPU, memory floor of imports, versions.
 
-python -m sidebyside.machine rate | floor-ours | floor-peer | about
+python -m sidebyside.machine rate | floor-ours | floor-trl | floor-transformers | about
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import platform
 import statistics
@@ -23,8 +23,11 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
 LLAMA = "transformers.models.llama.modeling_llama"
 IMPORTS = {
     "floor-ours": ("tunesmith.run.session", "tunesmith.run.rows", "tunesmith.engine.loop", LLAMA),
-    "floor-peer": ("datasets", "peft", "trl.trainer.sft_trainer", LLAMA),
+    "floor-trl": ("datasets", "peft", "trl.trainer.sft_trainer", LLAMA),
+    "floor-transformers": ("datasets", "peft", "transformers.trainer", LLAMA),
 }
+OTHERS = {"unsloth": "Unsloth", "llamafactory": "LLaMA-Factory"}
+"""Packages of libraries that train on a GPU only -> their names."""
 
 
 def rates(repeats: int = 9) -> dict[str, dict[str, float]]:
@@ -32,13 +35,14 @@ def rates(repeats: int = 9) -> dict[str, dict[str, float]]:
     import torch
 
     torch.set_num_threads(1)
+    gpu = torch.cuda.is_available()
+    device, shapes = ("cuda", {"8192x8192x8192": (8192,) * 3}) if gpu else ("cpu", SHAPES)
     generator = torch.Generator().manual_seed(0)
     found = {}
-    for name, (m, k, n) in SHAPES.items():
-        left = torch.randn(m, k, generator=generator).bfloat16()
-        right = torch.randn(n, k, generator=generator).bfloat16()
-        out = torch.empty(m, n, dtype=torch.bfloat16)
-        once = max(1, round(2e10 / (2 * m * k * n)))
+    for name, (m, k, n) in shapes.items():
+        left, right = (torch.randn(rows, k, generator=generator).to(device, torch.bfloat16) for rows in (m, n))
+        out = torch.empty(m, n, dtype=torch.bfloat16, device=device)
+        once = max(1, round((2e14 if gpu else 2e10) / (2 * m * k * n)))
 
         def work(left: Any = left, right: Any = right, out: Any = out, once: int = once) -> None:
             for _ in range(once):
@@ -60,16 +64,26 @@ def floor(which: str) -> dict[str, int]:
 
 
 def about() -> dict[str, Any]:
-    """Processor, system and versions."""
+    """Processor, GPU, system, versions, and which other libraries are not compared with, and why."""
+    import torch
+
     from tunesmith.run.environment import processor
 
     return {
         "processor": processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "threads": 1,
         "versions": {name: version(name) for name in PACKAGES},
+        "not_compared": {name: why_not(package) for package, name in OTHERS.items()},
     }
+
+
+def why_not(package: str) -> str:
+    """Why there is no side for a library."""
+    here = importlib.util.find_spec(package) is not None
+    return "no side of it was ever run here, so none is written" if here else "it is not installed"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What both sides train: a Llama of one of three sizes, instruction rows, and one saved LoRA adapter to start from.
+"""What both sides train: a Llama of one of ``SIZES``, instruction rows, and one saved LoRA adapter to start from.
 
-    python -m sidebyside.material FOLDER [ALPACA_FILE] [--size 32m] [--rows alpaca]
+    python -m sidebyside.material FOLDER [ALPACA_FILE] [--size 32m] [--rows alpaca] [--top]
 
-Model: one of ``SIZES``, tied embeddings, seed 0; its byte-level BPE of 16,000 tokens is trained on Python's own
-standard library. Rows are alpaca rows as two messages (``alpaca``), the shorter of them (``mean120``), or several
-joined to one conversation of the full length (``full``); without a file they are Seedling's generated instructions. The
-adapter is not at its usual start (``B = 0``): a zero ``B`` would hide every mistake in the gradient of ``A``.
+The model is drawn by seed 0; its byte-level BPE of 16,000 tokens is trained on Python's own standard library. Rows are
+alpaca rows as two messages (``alpaca``), the shorter of them (``mean120``), or several joined to one conversation of
+the full length (``full``); without a file they are Seedling's generated instructions. The adapter is not at its usual
+start (``B = 0``): a zero ``B`` would hide every mistake in the gradient of ``A``. With ``--top`` it is on the upper
+half of the layers alone, and the rows are one epoch of fifteen updates.
 """
 
 from __future__ import annotations
@@ -43,26 +44,44 @@ class Size:
     heads: int
     kv_heads: int
     vocabulary: int = VOCABULARY
+    tied: bool = True
+    stored: str = "float32"
+    positions: int = 2048
+
+    @property
+    def top(self) -> list[int]:
+        """The upper half of the layers."""
+        return list(range(self.layers // 2, self.layers))
 
 
 SIZES = {
+    "tiny": Size(64, 128, 2, 4, 2),
     "15m": Size(384, 1024, 6, 6, 6),
     "32m": Size(512, 1408, 8, 8, 4),
     "135m": Size(576, 1536, 30, 9, 3, vocabulary=49_152),
+    "1b": Size(2048, 8192, 16, 32, 8, vocabulary=128_256, stored="bfloat16"),
+    "8b": Size(4096, 14_336, 32, 32, 8, vocabulary=128_256, tied=False, stored="bfloat16"),
 }
-"""The last has the shape of SmolLM2-135M."""
+"""``tiny`` is for tests; the last three have the shapes of SmolLM2-135M, Llama-3.2-1B and Llama-3.1-8B. ``stored`` is
+the dtype of the file."""
 ROWS = ("alpaca", "mean120", "full")
 MEAN = 120
 """Mean length of the rows ``mean120``, in tokens."""
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Of a block of a Llama: PEFT takes no layers with ``all-linear``."""
+EPOCH_ROWS = 240
+"""Rows of one epoch of fifteen updates of sixteen."""
 
 
-def make(folder: Path, alpaca: Path | None, *, size: str = "32m", kind: str = "alpaca") -> None:
-    """Write ``model/``, ``adapter/``, ``rows.jsonl`` (all rows) and ``short.jsonl`` (the shortest) in ``folder``."""
-    tokenizer = make_start(folder, size=size)
+def make(options: argparse.Namespace) -> None:
+    """Write ``model/``, ``adapter/``, ``rows.jsonl`` (all rows) and ``short.jsonl`` (the shortest) in a folder."""
+    folder, alpaca, kind = options.folder, options.data, options.rows
+    tokenizer = make_start(folder, size=options.size, top=options.top)
     every = alpaca_rows(alpaca) if alpaca else generated_rows()
     lengths = [len(tokenizer.apply_chat_template(row["messages"], return_dict=True)["input_ids"]) for row in every]
     by_length = sorted(range(len(every)), key=lambda row: (lengths[row], row))
-    write_rows(folder / "rows.jsonl", chosen_rows(kind, every, lengths, by_length))
+    rows = chosen_rows(kind, every, lengths, by_length)
+    write_rows(folder / "rows.jsonl", rows[:EPOCH_ROWS] if options.top else rows)
     write_rows(folder / "short.jsonl", [every[row] for row in sorted(by_length[:SHORT_ROWS])])
 
 
@@ -92,14 +111,16 @@ def joined_rows(rows: Sequence[dict[str, Any]], lengths: Sequence[int]) -> list[
     return found
 
 
-def make_start(folder: Path, *, size: str = "32m") -> Any:
-    """Write ``model/`` and ``adapter/``; returns the tokenizer."""
+def make_start(folder: Path, *, size: str = "32m", top: bool = False) -> Any:
+    """Write ``model/`` and ``adapter/``, which is on the upper layers alone with ``top``; returns the tokenizer."""
+    import torch
+
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer()
-    model = make_model(SIZES[size])
+    tokenizer, shape = make_tokenizer(), SIZES[size]
+    model = make_model(shape).to(getattr(torch, shape.stored))
     for part in (tokenizer, model):
         part.save_pretrained(folder / "model")
-    make_adapter(model, folder / "adapter")
+    make_adapter(model, folder / "adapter", layers=shape.top if top else None)
     return tokenizer
 
 
@@ -128,35 +149,41 @@ def library_texts() -> Iterator[str]:
         yield file.read_text(encoding="utf-8", errors="ignore")
 
 
-def make_model(size: Size) -> Any:
-    """The Llama, float32, seed 0."""
+def make_model(size: Size, model: str = "LlamaForCausalLM", **more: Any) -> Any:
+    """The Llama as transformers' class ``model``, float32, seed 0; ``more`` goes to its config."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
     torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
+    return getattr(transformers, model)(
+        transformers.LlamaConfig(
             vocab_size=size.vocabulary,
             hidden_size=size.width,
             intermediate_size=size.mlp,
             num_hidden_layers=size.layers,
             num_attention_heads=size.heads,
             num_key_value_heads=size.kv_heads,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
+            max_position_embeddings=size.positions,
+            tie_word_embeddings=size.tied,
             pad_token_id=0,
             bos_token_id=1,
             eos_token_id=2,
+            **more,
         )
     )
 
 
-def make_adapter(model: Any, folder: Path) -> None:
-    """Save a PEFT adapter on all linears with small random ``A`` and ``B``."""
+def make_adapter(model: Any, folder: Path, *, layers: list[int] | None = None, task: str = "CAUSAL_LM") -> None:
+    """Save a PEFT adapter on all linears of the blocks (of ``layers``) with small random ``A`` and ``B``."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
+    some: dict[str, Any] = {"target_modules": "all-linear"}
+    if layers is not None:
+        some = {"target_modules": list(LINEARS), "layers_to_transform": layers, "layers_pattern": "layers"}
+    elif hasattr(model.base_model, "pooler"):
+        some["exclude_modules"] = ["pooler.dense"]
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, task_type=task, **some)
     torch.manual_seed(1)
     adapted = get_peft_model(model, config)
     with torch.no_grad():
@@ -200,11 +227,11 @@ def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--size", choices=sorted(SIZES), default="32m")
+    parser.add_argument("--size", default="32m", help=f"one of {', '.join(SIZES)}")
     parser.add_argument("--rows", choices=ROWS, default="alpaca")
+    parser.add_argument("--top", action="store_true", help="adapt the upper half of the layers alone")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    options = asked()
-    make(options.folder, options.data, size=options.size, kind=options.rows)
+    make(asked())

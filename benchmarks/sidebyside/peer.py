@@ -1,35 +1,45 @@
-"""TRL's side: ``SFTTrainer`` or ``DPOTrainer`` on a PEFT model that starts from the same saved adapter.
+"""The other side: a trainer of TRL, or transformers' own, on the same model, saved adapter and rows.
 
     python -m sidebyside.peer '{"material": …, "rows": …, "steps": …, "batch": …, "setting": …, "order": …,
-                                "objective": "sft" | "dpo", "method": "lora" | "full", "cached": false}'
+                                "objective": "sft" | "dpo" | "classify" | "grpo", "method": "lora" | "qlora" | "full",
+                                "library": "trl" | "transformers", "cached": false}'
 
 Settings:
-    default   float32 weights, bf16 autocast, activation checkpointing (what ``SFTConfig`` and ``DPOConfig`` give)
+    default   what the library gives: TRL float32 weights, bf16 autocast and activation checkpointing; transformers
+              float32 throughout, no checkpointing
     expert    bf16 weights, bf16 autocast, no checkpointing (with ``order: group_by_length`` where that is said)
     exact     float32 throughout, no checkpointing (for the equality gate)
 
-The reference of DPO is the base with its adapter switched off, asked in every update, or before the first one
-(``cached``: ``precompute_ref_log_probs``). The adapter's values are set once the trainer stands: given a model that has
-an adapter, TRL would take that as the reference.
+With ``qlora`` the base is packed by bitsandbytes as NF4, its products computed in bf16 (``exact``: in float32).
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sidebyside.child import Steps
-from sidebyside.material import MAX_TOKENS
 from sidebyside.ours import method_of, objective_of, rate_of
+
+TRAINERS = {
+    ("trl", "sft"): "peer_trl:sft",
+    ("trl", "dpo"): "peer_trl:dpo",
+    ("trl", "grpo"): "peer_trl:grpo",
+    ("transformers", "sft"): "peer_plain:sft",
+    ("transformers", "classify"): "peer_plain:classify",
+}
+"""Library and objective -> what makes the trainer of options and a setting."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How TRL computes."""
+    """How the other side computes."""
 
     weights: str
     autocast: bool
@@ -37,9 +47,10 @@ class Setting:
 
 
 SETTINGS = {
-    "default": Setting("float32", autocast=True, checkpointing=True),
-    "expert": Setting("bfloat16", autocast=True, checkpointing=False),
-    "exact": Setting("float32", autocast=False, checkpointing=False),
+    ("trl", "default"): Setting("float32", autocast=True, checkpointing=True),
+    ("transformers", "default"): Setting("float32", autocast=False, checkpointing=False),
+    **{(name, "expert"): Setting("bfloat16", autocast=True, checkpointing=False) for name in ("trl", "transformers")},
+    **{(name, "exact"): Setting("float32", autocast=False, checkpointing=False) for name in ("trl", "transformers")},
 }
 
 
@@ -59,79 +70,83 @@ def main(options: dict[str, Any]) -> None:
             told.seconds.append(time.perf_counter() - self.wall)
             told.cpu.append(time.process_time() - self.cpu)
 
-    make = {"sft": sft_trainer, "dpo": dpo_trainer}[objective_of(options)]
-    trainer = make(options, SETTINGS[options["setting"]])
+    library = options.get("library", "trl")
+    module, _, name = TRAINERS[library, objective_of(options)].partition(":")
+    make = getattr(importlib.import_module(f"sidebyside.{module}"), name)
+    trainer = make(options, SETTINGS[library, options["setting"]])
     trainer.add_callback(Watch())
     trainer.train()
-    seen = 0
-    for entry in (entry for entry in trainer.state.log_history if "loss" in entry):
-        told.loss.append(entry["loss"])
-        told.norm.append(entry["grad_norm"])
-        told.tokens.append(int(entry["num_tokens"]) - seen)
-        seen = int(entry["num_tokens"])
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    told.loss = [entry["loss"] for entry in entries]
+    told.norm = [entry["grad_norm"] for entry in entries]
+    told.tokens = counted(entries) if library == "trl" else trainer.data_collator.tokens[: options["steps"]]
     told.say()
 
 
-def sft_trainer(options: dict[str, Any], setting: Setting) -> Any:
-    """Of a PEFT model with the saved adapter, or of the base itself."""
-    from peft import PeftModel
-    from trl import SFTConfig, SFTTrainer
-
-    model, tokenizer, rows = parts(options, setting)
-    if method_of(options) == "lora":
-        model = PeftModel.from_pretrained(model, Path(options["material"]) / "adapter", is_trainable=True)
-    config = SFTConfig(assistant_only_loss=True, **common(options, setting))
-    return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
-
-
-def dpo_trainer(options: dict[str, Any], setting: Setting) -> Any:
-    """Of a base that the trainer puts a new adapter on, which is then given the saved values."""
-    from peft import PeftConfig, set_peft_model_state_dict
-    from safetensors.torch import load_file
-    from trl import DPOConfig, DPOTrainer
-
-    base, tokenizer, rows = parts(options, setting)
-    adapter = Path(options["material"]) / "adapter"
-    peft_config = PeftConfig.from_pretrained(adapter)
-    peft_config.inference_mode = False
-    cached = bool(options.get("cached"))
-    if cached:  # no row is asked about that is not trained
-        rows = rows.select(range(options["steps"] * options["batch"]))
-    # lengths are a column of the rows; with the others it would be removed before the sampler reads it
-    grouped = {"remove_unused_columns": False} if options["order"] == "group_by_length" else {}
-    config = DPOConfig(precompute_ref_log_probs=cached, **grouped, **common(options, setting))
-    trainer = DPOTrainer(
-        model=base, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=peft_config
-    )
-    set_peft_model_state_dict(trainer.model, load_file(adapter / "adapter_model.safetensors"))
-    return trainer
+def counted(entries: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Real tokens of each update from TRL's running count, which stands still where answers are gone through again."""
+    found: list[int] = []
+    seen = 0
+    for entry in entries:
+        now = int(entry.get("num_tokens", seen))
+        found.append(now - seen or found[-1])
+        seen = now
+    return found
 
 
-def parts(options: dict[str, Any], setting: Setting) -> tuple[Any, Any, Any]:
-    """The base, its tokenizer and the rows."""
+def base(options: dict[str, Any], setting: Setting, auto: str = "AutoModelForCausalLM") -> Any:
+    """The base, packed where that is asked for; transformers' class ``auto``."""
     import torch
-    from datasets import load_dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers
 
-    material = Path(options["material"])
-    base = AutoModelForCausalLM.from_pretrained(material / "model", dtype=getattr(torch, setting.weights))
-    rows = load_dataset("json", data_files=str(material / options["rows"]), cache_dir="datasets")["train"]
-    return base, AutoTokenizer.from_pretrained(material / "model"), rows
+    more = {}
+    if method_of(options) == "qlora":
+        computed = torch.float32 if options["setting"] == "exact" else torch.bfloat16
+        more["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=computed
+        )
+    folder = Path(options["material"]) / "model"
+    return getattr(transformers, auto).from_pretrained(folder, dtype=getattr(torch, setting.weights), **more)
+
+
+def adapted(model: Any, options: dict[str, Any]) -> Any:
+    """``model`` with the saved adapter, or itself."""
+    from peft import PeftModel
+
+    if method_of(options) == "full":
+        return model
+    return PeftModel.from_pretrained(model, Path(options["material"]) / "adapter", is_trainable=True)
+
+
+def tokenizer(options: dict[str, Any]) -> Any:
+    """The tokenizer of the material."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(Path(options["material"]) / "model")
+
+
+def rows(options: dict[str, Any]) -> Any:
+    """The rows, as a dataset."""
+    from datasets import load_dataset
+
+    file = Path(options["material"]) / options["rows"]
+    return load_dataset("json", data_files=str(file), cache_dir="datasets")["train"]
 
 
 def common(options: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    """The configuration; what is not named is TRL's default (AdamW fused, no weight decay, clipping at 1)."""
+    """The configuration; what is not named is the library's default (AdamW fused, no weight decay, clipping at 1)."""
+    import torch
+
     return {
-        "output_dir": "trl",
+        "output_dir": "trained",
         "max_steps": options["steps"],
         "per_device_train_batch_size": options["batch"],
         "learning_rate": rate_of(options),
         "lr_scheduler_type": "constant",
-        "max_length": MAX_TOKENS,
         "bf16": setting.autocast,
         "gradient_checkpointing": setting.checkpointing,
-        "train_sampling_strategy": options["order"],
-        "use_cpu": True,
+        "train_sampling_strategy": options.get("order", "sequential"),
+        "use_cpu": not torch.cuda.is_available(),
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],

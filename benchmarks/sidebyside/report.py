@@ -26,15 +26,12 @@ QUIET = 0.95
 """Share of a core that every child must have had for wall-clock ratios to be reported."""
 
 
-def arguments(doc: str | None, data: Path | None, *, rounds: int) -> argparse.Namespace:
-    """The command line: ``data`` and ``rounds`` are defaults."""
-    parser = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
+def common_arguments(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of every comparison."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--rounds", type=int, default=rounds, help="interleaved repetitions")
-    parser.add_argument("--data", type=Path, default=data, help="a JSON list of rows")
-    parser.add_argument("--gate-only", action="store_true", help="stop after the equality gate")
-    parser.add_argument("--gate-again", action="store_true", help="run the gate even if it passed for this code before")
-    return parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=1, help="interleaved repetitions")
+    return parser
 
 
 def real_rows(path: str) -> Path | None:
@@ -42,6 +39,13 @@ def real_rows(path: str) -> Path | None:
     folder = os.environ.get("TUNESMITH_TEST_DATA")
     file = Path(folder) / path if folder else None
     return file if file and file.is_file() else None
+
+
+def begun(name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder ``name`` to work in, and what there is to say about this machine."""
+    work = CACHE / name
+    work.mkdir(parents=True, exist_ok=True)
+    return work, run("machine", "about", work=work, gpu=True)
 
 
 def prepared(maker: str, data: Path | None, work: Path, *more: str) -> Path:
@@ -76,15 +80,20 @@ def gated(measured: str, check: Callable[[], Sequence[Check]], *, again: bool) -
     return found
 
 
-def share(one: Mapping[str, Any]) -> float:
-    """CPU time over wall time of a child's timed updates: 1 on a quiet machine."""
-    return sum(one["cpu"][1:]) / sum(one["seconds"][1:])
+def share(one: Mapping[str, Any], first: int) -> float:
+    """CPU time over wall time of a child's updates from ``first`` on: 1 on a quiet machine."""
+    return sum(one["cpu"][first:]) / sum(one["seconds"][first:])
 
 
-def rate(one: Mapping[str, Any], what: str, clock: str) -> float:
-    """``what`` a second of a child's timed updates, by ``clock`` (wall or cpu)."""
+def rate(one: Mapping[str, Any], what: str, clock: str, first: int) -> float:
+    """``what`` a second of a child's updates from ``first`` on, by ``clock`` (wall or cpu)."""
     seconds = "seconds" if clock == "wall" else "cpu"
-    return sum(one[what][1:]) / sum(one[seconds][1:])
+    return sum(one[what][first:]) / sum(one[seconds][first:])
+
+
+def clock_of(least: float) -> str:
+    """The clock that can be trusted where children had at least the share ``least`` of a core."""
+    return "wall" if least >= QUIET else "cpu"
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -120,6 +129,15 @@ def show_bars(report: Mapping[str, Any], bars: Mapping[str, float | None]) -> No
     print(f"\n{'':<28}{'measured':>10}{'bar':>8}      (by {by})")
     for name, bar in bars.items():
         print(f"{name:<28}{report[name]:>10.3f}{'' if bar is None else bar:>8}")
+
+
+def printed(report: Mapping[str, Any], *, as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> int:
+    """Print ``report`` as one JSON object or by ``show``; the exit code, 1 where its gate failed."""
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        show(report)
+    return 0 if report["gate"] else 1
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["start", "phase", "step", "rollout", "evaluation", "saved", "note", "end"]
+Kind = Literal["start", "phase", "step", "rollout", "evaluation", "samples", "saved", "note", "end"]
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 atomically."""
-    write_bytes(path, text.encode())
+    """Write ``text`` as UTF-8 atomically; halves of surrogate pairs, which it has no bytes for, are escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 from small_rows import encode_answers, pair, write_rows
 
 from tunesmith.data.chat import ChatEncoder
+from tunesmith.data.fit import too_long
 from tunesmith.data.ledger import JOINED, LEAK, SPELLED, STATUSES, Ledger
 from tunesmith.data.prepare import CHUNK, Prepared, prepare
 from tunesmith.data.show import plain_lines, show_lines
@@ -318,6 +319,18 @@ def test_the_preview_brackets_exactly_what_is_trained(ready: Any) -> None:
     assert coloured.plain == line.replace("[[", "").replace("]]", "")
     green = "".join(coloured.plain[span.start : span.end] for span in coloured.spans if "green" in str(span.style))
     assert green == " the answer is two 7</s>"
+
+
+@pytest.mark.parametrize("how", ["cut", "split"])
+def test_the_preview_marks_where_a_sequence_was_cut(how: str, ready: Any) -> None:
+    whole = len(ready([pair(7)], validation=0.0).train[0].ids)
+    prepared = ready([pair(7), pair(8)], validation=0.0, max_tokens=whole - 2, overlong=how)
+    lines, trained = plain_lines(prepared, 1), prepared.train[0].trained.sum()
+    assert lines[0].endswith(f"{whole - 2} tokens, {trained} trained; {how}: {too_long(whole - 2)}")
+    assert lines[1].endswith(f" ✂ {how} here")
+    coloured = show_lines(prepared, 1)[-1]
+    red = "".join(coloured.plain[span.start : span.end] for span in coloured.spans if "red" in str(span.style))
+    assert red == f" ✂ {how} here"
 
 
 def test_several_at_once_make_one_store_and_none_is_in_the_way(

@@ -18,12 +18,22 @@ from tunesmith.evaluation.benchmarks.base import questions
 from tunesmith.evaluation.suite import load_suite
 from tunesmith.evaluation.suite_plan import run_suite
 from tunesmith.evaluation.suites import SHIPPED, names, path_of
+from tunesmith.metrics import TABLE as METRICS
+from tunesmith.metrics.base import Unit
 from tunesmith.metrics.instructions import trouble
 
 
 def asked(name: str, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
     form = TABLE.load(name)()
     return questions(form, rows, form.metrics[form.metric].name, told="the rows", **options)
+
+
+def test_numbers_of_gsm8k_are_found_as_its_authors_and_lm_eval_find_them() -> None:
+    unit = Unit([], ["6 + 12 = <<6+12=18>>18\n#### 18"])
+    metrics = {name: METRICS.load(part.name)(**part.fields) for name, part in TABLE.load("gsm8k")().metrics.items()}
+    strict, flexible = metrics["strict-match"], metrics["flexible-extract"]
+    assert [strict.score(said, unit) for said in ("#### 18", "it is 18", "#### 6 ... #### 18")] == [1.0, 0.0, 0.0]
+    assert [flexible.score(said, unit) for said in ("6 and 12 give $18.", "18 of 20", "none")] == [1.0, 0.0, 0.0]
 
 
 def test_every_benchmark_has_what_its_description_needs() -> None:

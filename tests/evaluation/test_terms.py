@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -109,5 +110,13 @@ def test_a_change_is_paired_and_knows_its_direction(policy: CausalPolicy) -> Non
     assert (change.value, change.low, change.high) == pytest.approx((-0.5, -0.5, -0.5))
     assert found["loss"].verdict == "better"
     assert found["accuracy"].higher_is_better
+    perfect = replace(before.sums, values={name: np.ones(12) for name in before.sums.values})
+    sure = TermReport(perfect).metrics()["accuracy"]
+    assert (sure.value, sure.low, sure.high) == (1.0, pytest.approx(1 - 3.8415 / 15.8415, rel=1e-4), 1.0), "Wilson's"
+    turned = TermReport(replace(better.sums, undirected=frozenset({"pairs", "loss"})))
+    moved = next(one for one in compare_terms("task", before, turned) if one.metric == "loss")
+    assert (moved.higher_is_better, moved.verdict) == (None, "moved")
+    assert TermReport(TermSums.from_dict(turned.sums.as_dict())).higher_is_better("pairs") is None
+    assert better.higher_is_better("length_bias") is None
     other = evaluate_terms(policy, Pairs(), rows(12, seed=1), tokens_per_microbatch=64)
     assert not other.sums.same_sequences(before.sums)

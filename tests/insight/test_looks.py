@@ -14,8 +14,9 @@ import torch
 from made_runs import make_run
 from tunesmith.cli.main import main
 from tunesmith.errors import UserError
-from tunesmith.insight import LOOKS, activations, attention, importance, influence, lens, tokens, weights
-from tunesmith.insight.subject import Subject, example_of
+from tunesmith.insight import LOOKS, activations, attention, contributions, importance, influence, lens, tokens, weights
+from tunesmith.insight.rows import row_gradient
+from tunesmith.insight.subject import Subject
 from tunesmith.run import Run, merge
 from tunesmith.run.inspecting import inspect, subject_of
 
@@ -60,21 +61,21 @@ def test_token_losses_are_those_of_transformers(subject: Subject, both: dict[str
         wanted = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
         assert [one[side] for one in found["tokens"]] == pytest.approx(wanted.tolist(), abs=1e-4)
     assert "".join([found["first"], *(one["text"] for one in found["tokens"])]) == subject.decode(ids)
-    assert found["tokens"][found["answer_from"]]["text"] == subject.token(subject.answer[0])
+    assert found["tokens"][found["answer_from"]]["text"] == subject.token(subject.asked.answer[0])
 
 
 def test_the_last_block_of_the_lens_is_the_model_itself(subject: Subject, both: dict[str, Any]) -> None:
     found = lens.look(subject)
     for side, model in both.items():
-        given = reference(model, list(subject.prompt), output_hidden_states=True)
+        given = reference(model, list(subject.asked.prompt), output_hidden_states=True)
         last = given.logits[0, -1].softmax(-1)
         told = found["blocks"][-1][side]
-        assert told["wanted"] == pytest.approx(float(last[subject.answer[0]]), abs=1e-5)
+        assert told["wanted"] == pytest.approx(float(last[subject.asked.answer[0]]), abs=1e-5)
         assert told["probabilities"] == pytest.approx(last.topk(3).values.tolist(), abs=1e-5)
-        assert told["rank"] == int((last > last[subject.answer[0]]).sum()) + 1
+        assert told["rank"] == int((last > last[subject.asked.answer[0]]).sum()) + 1
         with torch.no_grad():
             first = model.lm_head(model.model.norm(given.hidden_states[1][0, -1])).softmax(-1)
-        assert found["blocks"][0][side]["wanted"] == pytest.approx(float(first[subject.answer[0]]), abs=1e-5)
+        assert found["blocks"][0][side]["wanted"] == pytest.approx(float(first[subject.asked.answer[0]]), abs=1e-5)
 
 
 def test_attention_maps_are_those_of_transformers(subject: Subject, both: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ def test_importance_is_the_mean_of_squared_gradients(subject: Subject) -> None:
     own = [one for key, one in parameters.items() if importance.module_of(key) == path]
     wanted = 0.0
     for example in subject.examples[:2]:
-        for gradient in importance.gradients(subject.policy, own, example):
+        for gradient in row_gradient(subject, own, example):
             assert gradient is not None
             wanted += float(gradient.double().square().sum()) / 2
     layer = next(layer for layer in found["layers"] if layer["name"] == path)
@@ -130,13 +131,29 @@ def test_importance_is_the_mean_of_squared_gradients(subject: Subject) -> None:
 
 
 def test_the_row_that_is_the_answer_itself_moved_it_most(subject: Subject) -> None:
-    own = example_of(subject.prompt, subject.answer)
+    own = subject.asked.example
     found = influence.look(replace(subject, training=[*subject.training[:3], own], where=lambda one: f"row {one.row}"))
     assert found["helped"][0]["where"] == "row -1"
     assert found["helped"][0]["similarity"] == pytest.approx(1.0, abs=1e-5)
     assert found["rows"] == 4
     with pytest.raises(UserError, match="no training rows"):
         influence.look(replace(subject, training=[]))
+
+
+def test_contributions_are_what_an_answer_loses_without_a_token(subject: Subject, both: dict[str, Any]) -> None:
+    found, prompt, answer = contributions.look(subject), list(subject.asked.prompt), list(subject.asked.answer)
+
+    def nats(model: Any, asked: list[int]) -> float:
+        logits = reference(model, [*asked, *answer]).logits[0, len(asked) - 1 : -1]
+        return float(torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum"))
+
+    assert found["loss"] == pytest.approx(nats(both["tuned"], prompt), abs=1e-3)
+    assert [one["text"] for one in found["tokens"]] == [subject.token(token) for token in prompt]
+    for place in (1, len(prompt) - 1):
+        fewer = [*prompt[:place], *prompt[place + 1 :]]
+        for side, model in both.items():
+            wanted = nats(model, fewer) - nats(model, prompt)
+            assert found["tokens"][place][side] == pytest.approx(wanted, abs=2e-3)
 
 
 def test_a_fully_tuned_model_is_looked_at_beside_its_base(folder: Path) -> None:
@@ -158,3 +175,16 @@ def test_the_command_shows_tables_and_refuses_what_it_does_not_know(
     assert main(["inspect", str(run.folder), "weight"]) == 2
     assert "weights" in capsys.readouterr().err
     assert set(LOOKS.entries) >= {"weights", "influence"}
+
+
+def test_all_looks_go_on_where_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt method changes no weights and carries keys and values of its own."""
+    folder = make_run(tmp_path, method={"name": "prefix", "tokens": 2}, steps=2, evaluate_every=2).folder
+    assert main(["inspect", str(folder), "all", "--prompt", "What is 3?", "--answer", "It is 3.", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == set(LOOKS.entries)
+    assert "virtual tokens" in found["weights"]["refused"]
+    assert "refused" in found["attention"]
+    assert found["tokens"]["tokens"]
+    assert main(["inspect", str(folder), "attention"]) == 2
+    assert "cannot be drawn" in capsys.readouterr().err

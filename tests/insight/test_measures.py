@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tunesmith.insight.activations import cka
 from tunesmith.insight.attention import divergence
 from tunesmith.insight.importance import module_of
 from tunesmith.insight.influence import cosine
+from tunesmith.insight.subject import Subject, places
 from tunesmith.insight.weights import compare, effective_rank
 
 
@@ -75,6 +78,26 @@ def test_cosine_over_several_parameters_with_gaps() -> None:
     other = (torch.tensor([1.0, 0.0]), None, torch.tensor([1.0]))
     assert cosine(one, other) == pytest.approx(3 / (5 * math.sqrt(2)))
     assert cosine(one, (None, None, None)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("pieces", "wanted"), [(["▁the", "▁cat"], [" the", " cat"]), (["in", "▁g"], ["in", " g"]), (["<s>"], ["<s>"])]
+)
+def test_a_token_keeps_the_blank_that_decoding_it_alone_would_lose(pieces: list[str], wanted: list[str]) -> None:
+    decode = lambda ids: "".join(pieces[one] for one in ids).replace("▁", " ").removeprefix(" ")  # noqa: E731
+    subject: Any = SimpleNamespace(decode=decode)
+    assert [Subject.token(subject, number) for number in range(len(pieces))] == wanted
+
+
+def test_kinds_of_layers_are_told_apart_within_their_block() -> None:
+    blocks = ["h.0", "h.1"]
+    paths = [f"h.{at}.{one}" for at in (0, 1) for one in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+    found = places([*paths, "score"], blocks)
+    assert [found[path] for path in paths[:4]] == [(0, "c_attn"), (0, "attn.c_proj"), (0, "c_fc"), (0, "mlp.c_proj")]
+    assert (found["h.1.mlp.c_proj"], found["score"]) == ((1, "mlp.c_proj"), (-1, "score"))
+    bert = ["l.0.attention.output.dense", "l.0.output.dense", "l.0.intermediate.dense"]
+    kinds = [kind for _, kind in places(bert, ["l.0"]).values()]
+    assert kinds == ["attention.output.dense", "output.dense", "intermediate.dense"]
 
 
 def test_the_module_of_a_stored_parameter() -> None:

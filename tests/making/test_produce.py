@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tunesmith.data.lines import json_line
 from tunesmith.errors import UserError
 from tunesmith.making.base import Made, Making
 from tunesmith.making.best_of import BestOf
@@ -131,3 +132,10 @@ def test_a_share_has_wilsons_interval() -> None:
     """8 of 10: 0.490 to 0.943 (Wilson 1927)."""
     found = estimates({"measured": {"right": {"n": 10, "mean": 0.8, "squares": 1.6}}})["right"]
     assert (found["low"], found["high"]) == (pytest.approx(0.490, abs=1e-3), pytest.approx(0.943, abs=1e-3))
+
+
+def test_rows_with_other_line_ends_inside_are_continued(tmp_path: Path) -> None:
+    files = Files(tmp_path / "rows.jsonl")
+    row = {"text": "one\u2028two\u0085three \ud800"}
+    files.rows.write_bytes(json_line(row) * 2)
+    assert kept_rows(files) == [row, row]

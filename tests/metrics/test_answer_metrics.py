@@ -48,6 +48,7 @@ def test_chinese_and_japanese_characters_are_tokens() -> None:
     ("answer", "reference", "f1"),
     [
         ("the cat sat", "a cat sat down", 2 * 2 / 5),
+        ("cat cat cat dog", "cat cat bird", 2 * 2 / 7),
         ("cat cat dog", "cat dog dog", 2 * 2 / 6),
         ("red", "blue", 0.0),
         ("", "blue", 0.0),

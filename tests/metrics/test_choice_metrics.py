@@ -34,6 +34,8 @@ def test_the_likeliest_choice_and_the_likeliest_a_character() -> None:
     found = said(-3.0, -4.2, -3.6)
     assert first(Acc(), ROW, found) == 0.0, "the shortest has the highest sum"
     assert first(AccNorm(), ROW, found) == 1.0, "-0.7 a character is more than -1.5 and -1.2"
+    two = {"prompt": "p", "choices": ["a", "abc"], "answer": 1}
+    assert first(AccNorm(), two, said(-1.0, -2.7)) == 1.0, "-0.9 a character is more than -1"
     assert first(Acc(), {**ROW, "answer": "ab"}, found) == 1.0, "the answer may be the choice's text"
     assert first(Acc(), {**ROW, "answer": 0}, said(-1.0, -1.0, -1.0)) == 1.0, "of equal ones the first"
 

@@ -55,6 +55,7 @@ def test_correlations_by_hand() -> None:
     assert correlation.squared_error(wanted, said) == pytest.approx(2 / 3)
     assert correlation.pearson(wanted, said) == pytest.approx(0.5)
     assert correlation.spearman(wanted, np.array([10.0, 300.0, 20.0])) == pytest.approx(0.5)
+    assert correlation.spearman(np.array([1.0, 2.0, 100.0]), np.array([3.0, 4.0, 5.0])) == pytest.approx(1.0)
     assert correlation.ranks(np.array([5.0, 1.0, 5.0])).tolist() == [2.5, 1.0, 2.5]
     assert correlation.pearson(wanted, np.ones(3)) == 0.0
 
@@ -70,6 +71,9 @@ def test_scikit_learn_agrees(classes: int) -> None:
     assert confusion.accuracy(table) == pytest.approx(reference.accuracy_score(wanted, said))
     assert confusion.macro_f1(table) == pytest.approx(reference.f1_score(wanted, said, average="macro"))
     assert confusion.matthews(table) == pytest.approx(reference.matthews_corrcoef(wanted, said))
+    options = {"average": "macro", "zero_division": 0.0}
+    assert confusion.macro_precision(table) == pytest.approx(reference.precision_score(wanted, said, **options))
+    assert confusion.macro_recall(table) == pytest.approx(reference.recall_score(wanted, said, **options))
     area = [
         reference.roc_auc_score(wanted == one, scores[:, one] - (scores[:, 0] if classes == 2 else 0.0))
         for one in (range(classes) if classes > 2 else [1])
@@ -79,6 +83,21 @@ def test_scikit_learn_agrees(classes: int) -> None:
     guessed = draw.random((400, classes)) < 0.4
     for average, ours in (("micro", multi_label.micro_f1), ("macro", multi_label.macro_f1)):
         assert ours(present, guessed) == pytest.approx(reference.f1_score(present, guessed, average=average))
+    precision, recall = (
+        score(present, guessed, average="micro") for score in (reference.precision_score, reference.recall_score)
+    )
+    assert multi_label.micro_precision(present, guessed) == pytest.approx(precision)
+    assert multi_label.micro_recall(present, guessed) == pytest.approx(recall)
+
+
+def test_precision_and_recall_by_hand() -> None:
+    """Wanted 0 0 1 2, said 0 1 1 1, of four classes: precision 1, 1/3, 0; recall 1/2, 1, 0; the fourth never occurs."""
+    table = confusion.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), 4)
+    assert confusion.macro_precision(table) == pytest.approx((1 + 1 / 3 + 0) / 3)
+    assert confusion.macro_recall(table) == pytest.approx((1 / 2 + 1 + 0) / 3)
+    wanted, said = np.array([[True, True, False]]), np.array([[True, False, False]])
+    assert (multi_label.micro_precision(wanted, said), multi_label.micro_recall(wanted, said)) == (1.0, 0.5)
+    assert multi_label.micro_precision(wanted, np.zeros((1, 3), dtype=bool)) == 1.0
 
 
 def test_auroc_parts_give_delongs_spread() -> None:

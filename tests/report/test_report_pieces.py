@@ -41,6 +41,8 @@ from tunesmith.report.sections.curves import smoothed, thinned
         ("flops", 6.95e12, f"6.95{THIN}TFLOP"),
         ("bytes", 1288704000, f"1.29{THIN}GB"),
         ("bytes", 0, f"0{THIN}B"),
+        ("energy", 1.2e6, f"333{THIN}Wh"),
+        ("energy", 7.2e6, f"2{THIN}kWh"),
         ("seconds", 0.42, f"0.42{THIN}s"),
         ("seconds", 12.2, f"12{THIN}s"),
         ("seconds", 190.2, f"3{THIN}min 10{THIN}s"),

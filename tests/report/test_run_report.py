@@ -144,7 +144,7 @@ def test_looks_inside_stand_in_the_report(folder: Path) -> None:
     assert wrong(reader, Folder({"": run.folder})) == []
     assert reader.loose == []
     drawn = {source.partition("#")[0] for source in " ".join(reader.figures).split()}
-    assert drawn >= {f"insight/{what}.json" for what in LOOKS.entries if what != "tokens"}
+    assert drawn >= {f"insight/{what}.json" for what in LOOKS.entries if what not in ("tokens", "contributions")}
     assert page.stat().st_size < 2_000_000
     with opened(page) as shown:
         assert (shown.requests, shown.console, shown.overflowing()) == ([], [], 0)

@@ -75,7 +75,7 @@ class Reader(HTMLParser):
         holders = [said for _, said in self._open if said is not None]
         if holders:
             holders[-1].text += data
-        elif re.search(r"\d", data.replace("F1", "").replace("95%", "")):
+        elif re.search(r"\d", re.sub(r"F1|95%|@\d+", "", data)):
             self.loose.append(data.strip())
 
 

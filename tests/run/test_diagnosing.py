@@ -11,6 +11,8 @@ import pytest
 from made_runs import make_run
 from tiny_base import make_base, make_rows
 from tunesmith.events import Event
+from tunesmith.recipe import Recipe
+from tunesmith.run import train
 from tunesmith.run.diagnosing import told_of, watching
 from tunesmith.run.folder import Run
 
@@ -82,3 +84,28 @@ def test_what_curves_tell_is_said_once_while_training(folder: Path, tmp_path: Pa
     assert len(notes) == 1
     assert notes[0].step <= 40
     assert notes[0].values["text"].startswith("rate-too-high: The training loss rose")
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["one source after the other", "mixed"])
+def test_the_order_of_sources_and_what_it_does(shuffle: bool, tmp_path: Path) -> None:
+    """Two sources that answer the same questions otherwise: in turn they unlearn each other, mixed they do not."""
+    make_base(tmp_path / "base")
+    files = [str(tmp_path / f"{name}.jsonl") for name in ("first", "second")]
+    for name, words in (("first", "It is sunny and warm."), ("second", "No rain.")):
+        rows = [{"prompt": f"How is day {n}?", "completion": words} for n in range(80)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = Recipe(
+        seed=3,
+        model={"base": str(tmp_path / "base"), "dtype": "float32"},
+        data={"train": files, "validation": 0, "workers": 1, "max_tokens": 128},
+        method="full",
+        train={"batch_size": 8, "epochs": 3, "learning_rate": 3e-3, "shuffle": shuffle, "schedule": "constant"},
+        evaluate={"prompts": 0, "before": False},
+        retention="none",
+    )
+    diagnosed = found(train(recipe, out=tmp_path / "run", switch_proofs_off=True))
+    assert ("order-effects" in diagnosed) is not shuffle
+    if not shuffle:
+        told = diagnosed["order-effects"]
+        assert "train.shuffle to true" in told["advice"]
+        assert any("the training loss on second was" in one["text"] for one in told["evidence"])

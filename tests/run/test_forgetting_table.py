@@ -40,6 +40,7 @@ REPORT: dict[str, Any] = {
             "about": "retention",
             "changes": {"sums": changed(0.9, 0.5), "words": changed(0.8, 0.7), "text": changed(2.0, 3.0, higher=False)},
         },
+        {"suite": "gaps", "about": "retention", "changes": {"gap": changed(0.1, 0.9, higher=False)}},
         {"suite": "safety", "about": "behaviour", "changes": {"harmful": changed(0.5, 0.5)}},
     ],
 }
@@ -54,6 +55,7 @@ def test_lines_stand_by_what_they_are_about_and_losses_are_averaged() -> None:
         ("retention", "retention", "sums"),
         ("retention", "retention", "words"),
         ("retention", "retention", "text"),
+        ("retention", "gaps", "gap"),
         ("behaviour", "safety", "harmful"),
     ]
     assert found["task_gain"]["metric"] == "f1"
@@ -63,7 +65,7 @@ def test_lines_stand_by_what_they_are_about_and_losses_are_averaged() -> None:
 def test_the_retention_loss_is_the_mean_over_shares_with_the_width_of_independent_tasks() -> None:
     report = {**REPORT, "changes": {}}
     loss = table(report)["retention_loss"]
-    assert loss["value"] == pytest.approx((0.4 + 0.1) / 2), "bits and nats are no shares"
+    assert loss["value"] == pytest.approx((0.4 + 0.1) / 2), "bits, nats and gaps are no shares"
     assert loss["high"] - loss["value"] == pytest.approx((0.1**2 + 0.1**2) ** 0.5 / 2)
     assert table({}) == {"lines": [], "task_gain": None, "retention_loss": None}
 
@@ -84,6 +86,13 @@ def test_runs_that_no_other_beats_are_marked(costs: dict[str, Any], kept: str) -
     }
     found = comparing._trade(given, "answers f1")
     assert "".join(name for name, one in found.items() if one["pareto"]) == kept
+
+
+@pytest.mark.parametrize(("dimension", "better"), [("memory", 1.0), ("speed", 3.0), ("forgetting", 1.0)])
+def test_every_dimension_has_its_direction(dimension: str, better: float) -> None:
+    same = {"score": 0.5, "forgetting": 2.0, "memory": 2.0, "speed": 2.0}
+    found = comparing._trade({"a": same, "b": {**same, dimension: better}}, "answers f1")
+    assert [one["pareto"] for one in found.values()] == [False, True]
 
 
 def test_a_score_that_is_better_when_lower_is_turned_round() -> None:

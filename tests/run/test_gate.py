@@ -47,6 +47,7 @@ REPORT: dict[str, Any] = {
         ("task.f1", 0.45, True, True),
         ("task.f1", 0.6, True, False),
         ("task.f1", 0.61, False, False),
+        ("forgetting", 0.25, True, False),
         ("task.nll", 1.7, True, True),
         ("task.nll", 1.55, True, False),
         ("task.nll", 1.4, False, False),
@@ -75,6 +76,11 @@ def test_what_was_not_measured_does_not_ship() -> None:
     assert not line["passed"]
     assert "Did you mean 'task.f1'" in line["why"]
     assert verdict({}, {"forgetting": 0.1})["lines"][0]["needed"] == "<= 0.1"
+    nothing = {"value": None, "low": None, "high": None, "n": 3}
+    empty = {**REPORT["suites"][0], "metrics": {"a": nothing}}
+    (line,) = verdict({**REPORT, "suites": [empty]}, {"suite.s.a": 0.1})["lines"]
+    assert (line["passed"], line["value"]) == (False, None)
+    assert line["why"].startswith("it was not measured")
 
 
 def test_suites_with_bounds_of_their_own_are_lines() -> None:
@@ -83,7 +89,7 @@ def test_suites_with_bounds_of_their_own_are_lines() -> None:
     found = verdict({**REPORT, "suites": [failed]}, {})
     assert not found["ship"]
     assert found["lines"][0]["name"] == "suite.s"
-    assert found["lines"][0]["why"] == "failed: a"
+    assert (found["lines"][0]["why"], found["lines"][0]["value"]) == ("failed: a", 0.75)
     assert verdict({**REPORT, "suites": [{**failed, "failed": []}]}, {})["ship"]
 
 

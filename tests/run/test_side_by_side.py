@@ -16,6 +16,7 @@ import pytest
 from tunesmith.cli.main import main
 from tunesmith.data.recognise import recognise
 from tunesmith.errors import UserError
+from tunesmith.metrics.agreement import cohen, fleiss
 from tunesmith.run.pair_judge import PairJudge
 from tunesmith.run.side_by_side import Table, prepare, prompts_in
 
@@ -95,6 +96,13 @@ def test_judges_are_averaged_by_prompt_and_their_agreement_told(table: Table) ->
     assert recognise(rows, path="votes", columns={}).format.name == "preference"
     first = next(row for row in rows if row["prompt"][0]["content"] == pairs[0].prompt)
     assert (first["chosen"], first["rejected"]) == (pairs[0].a, pairs[0].b)
+
+
+def test_kappa_of_any_number_of_judges_by_hand() -> None:
+    """Fleiss: of [aab] 1 of 3 pairs agrees, of [bb] all; a says 2 of 5, b 3 of 5; one judge alone tells nothing."""
+    assert fleiss([["a", "a", "b"], ["b", "b"], ["a"]]) == pytest.approx((2 / 3 - 13 / 25) / (1 - 13 / 25))
+    assert fleiss([["a", "a"], ["b", "b"]]) == pytest.approx(1.0)
+    assert (fleiss([["a"], ["b"]]), fleiss([["a", "a"]]), cohen(["a"], ["a"]), cohen([], [])) == (None,) * 4
 
 
 @pytest.mark.parametrize(

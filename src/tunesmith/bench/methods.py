@@ -111,7 +111,7 @@ def _tried(recipe: Recipe, candidate: Candidate, rate: float, *, share: float) -
         length = {"steps": max(1, round(recipe.train.steps * share))}
     seed = recipe.seed + SEARCH_SEED if share == 1.0 else recipe.seed
     values = _changed(recipe, candidate, rate, seed, evaluate_every=10**9, save_every=10**9, **length)
-    values["evaluate"] |= {"prompts": 0, "before": False, "suites": []}
+    values["evaluate"] |= {"prompts": 0, "before": False, "suites": [], "samples": 0}
     values["retention"] = "none"
     return validated(Recipe, values)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from tunesmith.cli.output import emit, json_option, say
+from tunesmith.cli.reading import column_option, format_option
 
 
 @click.command()
@@ -14,8 +16,8 @@ from tunesmith.cli.output import emit, json_option, say
 @click.option("--to", required=True, metavar="FORMAT", help="The format to write (`tunesmith formats`).")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write (jsonl).")
 @click.option("--drop", is_flag=True, help="Leave out rows that would lose something, instead of refusing all.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @click.option("--split", help="Split of a hub data set, or of a json file that holds several.")
 @json_option
 def convert(
@@ -24,7 +26,7 @@ def convert(
     out: Path,
     drop: bool,
     form: str,
-    columns: tuple[str, ...],
+    columns: Mapping[str, str],
     split: str | None,
     as_json: bool,
 ) -> None:
@@ -35,8 +37,7 @@ def convert(
     from tunesmith.data.convert_files import convert_file
     from tunesmith.recipe.schema import SourceConfig
 
-    named = dict(pair.partition("=")[::2] for pair in columns)
-    source = SourceConfig(path=file, format=form, columns=named, split=split)
+    source = SourceConfig(path=file, format=form, columns=dict(columns), split=split)
     found = convert_file(source, to, out=out, drop=drop)
     if as_json:
         emit(found.to_json())

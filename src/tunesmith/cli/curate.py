@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunesmith.cli.output import INTERRUPTED, emit, grid, json_option, overrides_argument, say, stdout
+from tunesmith.cli.reading import column_option, format_option
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ RECIPES = (".yaml", ".yml")
 @overrides_argument
 @click.option("--out", type=click.Path(path_type=Path), help="File for the rows that are kept (jsonl).")
 @click.option("--steps", metavar="YAML", help="Steps in their order: `unicode, {name: near-dedup, threshold: 0.7}`.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default one a core.")
 @click.option("--dry-run", is_flag=True, help="Say what would be dropped and changed, and write no file.")
 @json_option
@@ -42,8 +43,8 @@ def curate(given: str, overrides: tuple[str, ...], as_json: bool, **options: Any
             allowed="--out FILE or --dry-run",
             code="bad-arguments",
         )
-    columns = dict(pair.partition("=")[::2] for pair in options["columns"])
-    sources, steps = _asked(given, overrides, {"format": options["form"], "columns": columns}, options["steps"])
+    reading = {"format": options["form"], "columns": options["columns"]}
+    sources, steps = _asked(given, overrides, reading, options["steps"])
     from tunesmith.run.curate import clean
 
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tunesmith.cli.output import emit, json_option, overrides_argument, say
+from tunesmith.cli.reading import column_option, format_option
 from tunesmith.errors import UserError
 
 RECIPES = (".yaml", ".yml")
@@ -19,8 +20,8 @@ RECIPES = (".yaml", ".yml")
 @overrides_argument
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML page with pictures here.")
 @click.option("--against", metavar="FILE", help="Evaluation rows, to look for them among the rows of FILE.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @json_option
 def report(given: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say what became of every row of a RECIPE or a RUN, and why; with --out draw how the rows look.
@@ -45,8 +46,7 @@ def report(given: str, overrides: tuple[str, ...], as_json: bool, **options: Any
     from tunesmith.recipe.schema import SourceConfig
     from tunesmith.run.data_report import report_file
 
-    columns = dict(pair.partition("=")[::2] for pair in options["columns"])
-    source = SourceConfig(path=given, format=options["form"], columns=columns)
+    source = SourceConfig(path=given, format=options["form"], columns=options["columns"])
     against = SourceConfig(path=options["against"]) if options["against"] else None
     _tell(report_file(source, evaluation=against, out=options["out"]), {}, as_json=as_json)
 

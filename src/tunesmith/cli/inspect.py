@@ -14,7 +14,7 @@ from tunesmith.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
-DIAGNOSIS = "diagnosis"
+DIAGNOSIS, PROGRESS = "diagnosis", "progress"
 Rows = Sequence[tuple[str, ...]]
 
 
@@ -22,14 +22,15 @@ Rows = Sequence[tuple[str, ...]]
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("what", required=False)
 @click.option("--prompt", help="The question to look at; by default the first held-out one.")
-@click.option("--answer", help="The answer to look at; by default what the tuned model says.")
+@click.option("--answer", help="The answer (or label) to look at; by default what the tuned model says.")
 @json_option
 def inspect(run: Path, what: str | None, prompt: str | None, answer: str | None, as_json: bool) -> None:
     """Look inside RUN: how weights, layers, attention changed, which rows moved an answer.
 
-    WHAT is one of weights, importance, activations, attention, lens, tokens, influence; all takes every look, and
-    diagnosis (the default) says what the record of the training shows. Looks are kept in the run folder and stand in
-    its report as pictures.
+    WHAT is one of weights, importance, activations, attention, lens, tokens, contributions, influence; all takes every
+    look, and diagnosis (the default) says what the record of the training shows. Looks are kept in the run folder and
+    stand in its report as pictures. progress shows where a training stands, also while it runs: losses by source,
+    gradient noise, cost, and the answers to a few held-out prompts at every evaluation.
     """
     from tunesmith.insight import LOOKS
     from tunesmith.run.diagnosing import told_of
@@ -41,20 +42,31 @@ def inspect(run: Path, what: str | None, prompt: str | None, answer: str | None,
         found = told_of(opened)
         emit(found) if as_json else tell_diagnosis(found, stdout())
         return
-    known = [*LOOKS, "all", DIAGNOSIS]
+    if what == PROGRESS:
+        from tunesmith.cli.progress import tell_progress
+        from tunesmith.run.so_far import so_far
+
+        standing = so_far(opened)
+        emit(standing) if as_json else tell_progress(standing, stdout())
+        return
+    known = [*LOOKS, "all", DIAGNOSIS, PROGRESS]
     if what not in known:
         raise UserError(
             "unknown look", got=what, allowed=known, hint=did_you_mean(str(what), known), code="unknown-look"
         )
-    names = list(LOOKS.entries) if what == "all" else [what]
-    results = {}
-    for name in names:
+    results: dict[str, dict[str, Any]] = {}
+    for name in LOOKS.entries if what == "all" else [str(what)]:
         with stderr().status(f"looking at {name}") as status:
-            results[name] = look(opened, name, prompt=prompt, answer=answer, tell=status.update)
+            try:
+                results[name] = look(opened, name, prompt=prompt, answer=answer, tell=status.update)
+            except UserError as error:
+                if what != "all" or error.code != "cannot-inspect":
+                    raise
+                results[name] = {"look": name, "refused": str(error)}
         if not as_json:
             _tell(name, results[name], stdout())
     if as_json:
-        emit(results if what == "all" else results[names[0]])
+        emit(results if what == "all" else results[str(what)])
     else:
         say(f"\nKept in {opened.last_stage.folder / 'insight'}; pictures: tunesmith report {run}")
 
@@ -76,8 +88,13 @@ def tell_diagnosis(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _tell(name: str, found: Mapping[str, Any], console: Console) -> None:
-    columns, rows = TABLES[name](found)
+    from rich.text import Text
+
     console.print(f"\n[bold]{name}[/]")
+    if "refused" in found:
+        console.print(Text(f"not looked at: {found['refused']}", style="dim"))
+        return
+    columns, rows = TABLES[name](found)
     console.print(grid(columns, list(rows)))
 
 
@@ -123,6 +140,13 @@ def _tokens(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     return ("", "token", "nats before", "after", "change"), rows
 
 
+def _contributions(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    sides = [side for side in ("base", "tuned") if side in found["tokens"][0]]
+    rows = [(repr(one["text"]), *(f"{one[side]:+.3f}" for side in sides)) for one in found["tokens"]]
+    words = {"base": "before", "tuned": "after"}
+    return (f"what {found['said']!r} loses without the token", *(words[side] for side in sides)), rows
+
+
 def _influence(found: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     rows = [
         (word, f"{one['similarity']:+.3f}", one["where"], one["text"][:100])
@@ -139,6 +163,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[str, ...], Rows]]] =
     "attention": _attention,
     "lens": _lens,
     "tokens": _tokens,
+    "contributions": _contributions,
     "influence": _influence,
 }
 """Look -> its table on a terminal."""

@@ -169,7 +169,8 @@ def _export(table: Table, path: Path) -> int:
 def _tell(result: dict[str, Any], folder: Path) -> None:
     console = stdout()
     if not result["votes"]:
-        say("There are no votes yet.")
+        alike = result["equal"] == result["pairs"]
+        say("Both gave the same answer to every prompt: no vote is asked." if alike else "There are no votes yet.")
         return
     rows = [(name, shown(one["votes"]), interval(one["win_rate"])) for name, one in result["judges"].items()]
     console.print(grid(("judge", "votes", f"win rate of {result['a']}"), rows))

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -120,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     as_json = "--json" in words
+    if isinstance(sys.stdout, TextIOWrapper):
+        # rows may hold characters that the terminal, or UTF-8 itself, has no bytes for
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(cli.main(args=words, prog_name="tunesmith", standalone_mode=False) or 0)
     except GateFailed as error:

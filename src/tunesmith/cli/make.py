@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tunesmith.cli.made import options_of, show_made, tell, values_of
-from tunesmith.cli.output import INTERRUPTED, emit, say, stdout
+from tunesmith.cli.made import OfTable, options_of, run_made, show_settings, tell, values_of
+from tunesmith.cli.output import stdout
 from tunesmith.making import TABLE
 from tunesmith.making.inputs import Inputs
 
@@ -21,15 +22,6 @@ COMMON: tuple[click.Parameter, ...] = (
 )
 VALUES = "Values are YAML: `--rewards numeric`, `--rewards '[numeric, {name: length, at_most: 200}]'`."
 PAIRS = click.Option(["--pairs"], type=click.Path(path_type=Path), help="File for pairs of answers (jsonl).")
-
-
-@click.group("make")
-def make() -> None:
-    """Let a model make rows to train on. MODEL is a run folder, a model folder, `embedded` or a hub id.
-
-    Every row says how it was made and from which row; what was not kept is counted in a ledger beside it. A command
-    that was stopped goes on when it is given again.
-    """
 
 
 def command_of(kind: str) -> click.Command:
@@ -46,32 +38,24 @@ def command_of(kind: str) -> click.Command:
     )
 
 
+@click.group("make", cls=OfTable, table=TABLE, command_of=command_of)
+def make() -> None:
+    """Let a model make rows to train on. MODEL is a run folder, a model folder, `embedded` or a hub id.
+
+    Every row says how it was made and from which row; what was not kept is counted in a ledger beside it. A command
+    that was stopped goes on when it is given again.
+    """
+
+
 def _make(kind: str, model: str, out: Path, **given: Any) -> int:
     as_json, dry_run, pairs = given.pop("as_json"), given.pop("dry_run"), given.pop("pairs", None)
     from tunesmith import run
 
-    try:
-        found = run.make(kind, model, out=out, pairs=pairs, dry_run=dry_run, sinks=(tell,), **values_of(given))
-    except KeyboardInterrupt:
-        say("\nStopped. What is written is kept; the same command goes on from there.")
-        return INTERRUPTED
-    if as_json:
-        emit(found)
-    elif dry_run:
-        _show_plan(found)
-    else:
-        show_made(found)
-    return 0
+    call = partial(run.make, kind, model, out=out, pairs=pairs, dry_run=dry_run, sinks=(tell,), **values_of(given))
+    return run_made(call, _show_plan, dry_run=dry_run, as_json=as_json)
 
 
 def _show_plan(found: Mapping[str, Any]) -> None:
-    console = stdout()
-    console.print(f"{found['how']}: {found['of']:,} to do", markup=False)
-    for name, value in found["settings"].items():
-        console.print(f"  {name}: {value}", markup=False)
+    show_settings(found, "to do")
     for number, text in enumerate(found["first"], start=1):
-        console.print(f"\n--- asked {number} ---\n{text}", markup=False)
-
-
-for _kind in TABLE:
-    make.add_command(command_of(_kind))
+        stdout().print(f"\n--- asked {number} ---\n{text}", markup=False)

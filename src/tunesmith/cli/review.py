@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunesmith.cli.output import emit, json_option, say
+from tunesmith.cli.reading import column_option, format_option
 
 if TYPE_CHECKING:
     from tunesmith.data.review import Asked, Review
@@ -20,8 +21,8 @@ KEYS = "k keep   d drop   n note and keep   x note and drop   b back   s skip   
 @click.option("-n", "count", default=100, show_default=True, type=click.IntRange(1), help="Rows to look at.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the rows.")
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="By default FILE with .review.jsonl.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @json_option
 def review(file: str, count: int, seed: int, to: Path | None, as_json: bool, **options: Any) -> None:
     """Page through random rows of FILE: keep, drop, note. Given again, it goes on where it was left.
@@ -31,8 +32,7 @@ def review(file: str, count: int, seed: int, to: Path | None, as_json: bool, **o
     from tunesmith.data.review import Review
     from tunesmith.recipe.schema import SourceConfig
 
-    columns = dict(pair.partition("=")[::2] for pair in options["columns"])
-    source = SourceConfig(path=file, format=options["form"], columns=columns)
+    source = SourceConfig(path=file, format=options["form"], columns=options["columns"])
     found = Review.of(source, count=count, seed=seed, file=to)
     if found.left and not as_json:
         _page(found)

@@ -10,6 +10,7 @@ import click
 
 from tunesmith.cli.output import emit, grid, json_option, overrides_argument, say, stdout
 from tunesmith.cli.prepared import prepared_rows, warn
+from tunesmith.cli.reading import column_option, format_option
 
 if TYPE_CHECKING:
     from tunesmith.data.mixing import SourceMix
@@ -23,11 +24,11 @@ RECIPES = (".yaml", ".yml")
 @click.argument("given", metavar="RECIPE|FILE")
 @overrides_argument
 @click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1), help="How many sequences or rows.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @json_option
 def show(
-    given: str, overrides: tuple[str, ...], count: int, form: str, columns: tuple[str, ...], as_json: bool
+    given: str, overrides: tuple[str, ...], count: int, form: str, columns: Mapping[str, str], as_json: bool
 ) -> None:
     """Print training sequences of RECIPE as the model sees them, with the trained tokens marked.
 
@@ -35,7 +36,7 @@ def show(
     are mixed. Of a FILE of rows it prints the format that is recognised, and what the first rows say.
     """
     if Path(given).suffix.lower() not in RECIPES and not (Path(given) / "recipe.yaml").is_file():
-        _show_rows(given, count, form, dict(pair.partition("=")[::2] for pair in columns), as_json)
+        _show_rows(given, count, form, columns, as_json)
         return
     recipe, prepared = prepared_rows(given, overrides)
     if len(prepared.train) == 0:
@@ -86,7 +87,7 @@ def _mixed(mix: list[SourceMix]) -> Any:
 
 
 def _sequence(prepared: Prepared, index: int, words: Said) -> dict[str, Any]:
-    from tunesmith.data.show import answer_names, runs
+    from tunesmith.data.show import answer_names, runs, shortened
 
     example = prepared.train[index]
     source = prepared.ledger.sources[example.source]
@@ -101,6 +102,7 @@ def _sequence(prepared: Prepared, index: int, words: Said) -> dict[str, Any]:
         "source": source.path,
         "tokens": len(example),
         "trained_tokens": int(example.trained.sum()),
+        "shortened": found.status if (found := shortened(prepared).get(example.row)) else None,
         **labels,
         **answers,
         "parts": parts,

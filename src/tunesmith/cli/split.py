@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunesmith.cli.output import emit, grid, json_option, say, stdout
+from tunesmith.cli.reading import column_option, format_option
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 @click.option("--time", metavar="COLUMN", help="The latest rows by COLUMN are validation (and test).")
 @click.option("--since", metavar="TIME", help="With --time: validation begins here, whatever its share.")
 @click.option("--keep", metavar="FOLDER", help="An earlier split: its rows stay on their side.")
-@click.option("--format", "form", default="auto", show_default=True, help="How the rows of FILE are read.")
-@click.option("--column", "columns", multiple=True, metavar="A=B", help="Column B of FILE is what the format calls A.")
+@format_option
+@column_option
 @json_option
 def split(file: str, as_json: bool, **given: Any) -> None:
     """Part the rows of FILE so that nothing leaks: what asks the same or nearly the same stays on one side.
@@ -49,8 +50,7 @@ def split(file: str, as_json: bool, **given: Any) -> None:
 
     names = ("by", "group", "stratify", "time", "since", "keep")
     options = {name: given[name] for name in names} | {"near": _near(given["near"])}
-    columns = dict(pair.partition("=")[::2] for pair in given["columns"])
-    source = SourceConfig(path=file, format=given["form"], columns=columns)
+    source = SourceConfig(path=file, format=given["form"], columns=given["columns"])
     config: SplitConfig = validated(SplitConfig, options, "split")
     found = split_file(source, config, shares=_shares(given["shares"]), seed=given["seed"], out=given["out"])
     if as_json:

@@ -82,6 +82,8 @@ class Objective(Protocol):
     """Names of its measurements, which early stopping can watch."""
     lower_is_better: ClassVar[frozenset[str]]
     """Those of them that improve downwards."""
+    undirected: ClassVar[frozenset[str]]
+    """Those of which neither more nor less is better."""
     samples: ClassVar[bool]
     """Whether it trains on answers that the model itself samples while it learns: its rows are prompts."""
 

@@ -48,6 +48,11 @@ def converted(record: Record, form: Format) -> dict[str, Any]:
     return whole
 
 
+def takers(record: Record) -> list[str]:
+    """The formats that ``record`` can be a row of."""
+    return [name for name in FORMATS.all if not list(_troubles([record], FORMATS.load(name)))]
+
+
 def targets(name: str) -> list[Target]:
     """The formats that the sample rows of format ``name`` convert to, some or all of them, as far as is known."""
     return list(_targets(name))

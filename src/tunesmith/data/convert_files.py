@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.convert import converted, targets
+from tunesmith.data.convert import converted, takers
 from tunesmith.data.formats import FORMATS
 from tunesmith.data.formats.base import BadRow, Format
 from tunesmith.data.ledger import Entry, Example, Ledger, SourceCount, short, top_reasons
+from tunesmith.data.lines import json_line
 from tunesmith.data.look import SAMPLE, recognised
 from tunesmith.data.recognise import recognise, rename
 from tunesmith.data.sources import Broken, Row, open_source, unit_of
@@ -59,12 +59,12 @@ def convert_file(source: SourceConfig, to: str, *, out: Path, drop: bool = False
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            with temporary.open("wb") as file:
                 for row in _rows(opened.rows(), source, found.format, form, ledger):
                     sample += [row] if len(sample) < SAMPLE else []
-                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                    file.write(json_line(row))
             if not ledger.total("kept") or (ledger.total("dropped") and not drop):
-                raise _refused(ledger, to)
+                raise _refused(ledger, to, _takers(opened.rows(), source, found.format, form))
             sync_file(temporary)
             temporary.replace(out)
         finally:
@@ -102,16 +102,30 @@ BUILT = {
 """What rows become by building, where they cannot be converted: (from, to) -> the builder."""
 
 
-def _refused(ledger: Ledger, to: str) -> UserError:
+def _takers(rows: Iterator[Row], source: SourceConfig, reading: Format, form: Format) -> list[str]:
+    """The formats that take the first of ``rows`` that ``form`` refuses; none where it is no row of its own format."""
+    for row in rows:
+        if isinstance(row.value, Broken):
+            continue
+        try:
+            record = reading.read(rename(row.value, source.columns))
+        except BadRow:
+            continue
+        found = takers(record)
+        if form.name not in found:
+            return [name for name in found if name != reading.name]
+    return []
+
+
+def _refused(ledger: Ledger, to: str, others: list[str]) -> UserError:
     builder = BUILT.get((ledger.sources[0].format, to))
     building = f" `tunesmith data build {builder}` makes such rows of them." if builder else ""
-    known = [one.name if one.whole else f"{one.name} (some rows)" for one in targets(ledger.sources[0].format)]
     first = next(iter(ledger.examples.values()))[0]
-    others = f" Rows of '{ledger.sources[0].format}' convert to {', '.join(known)}." if known else ""
+    instead = f" The first of them can become {', '.join(others)}." if others else ""
     dropping = " `--drop` leaves these rows out." if ledger.total("kept") else ""
     return UserError(
         f"{ledger.total('dropped'):,} of {ledger.rows:,} rows cannot become '{to}' without loss",
         got=top_reasons(ledger),
-        hint=f"For example {first.file} line {first.line}: {first.text}.{building}{dropping}{others}",
+        hint=f"For example {first.file} line {first.line}: {first.text}.{building}{dropping}{instead}",
         code="cannot-convert",
     )

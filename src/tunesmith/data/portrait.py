@@ -20,7 +20,7 @@ import numpy as np
 
 from tunesmith.data.curate.base import Drop, Item
 from tunesmith.data.curate.exact_dedup import ExactDedup
-from tunesmith.data.curate.language import language_of, script_counts
+from tunesmith.data.curate.language import tongue_of
 from tunesmith.data.curate.near_dedup import NearDedup
 from tunesmith.data.curate.texts import words
 
@@ -72,7 +72,7 @@ class Portrait:
         label = _label(seen.item)
         if label is not None:
             self.labels.setdefault(seen.side, Counter())[label] += 1
-        self.languages[_language(seen.item)] += 1
+        self.languages[tongue_of(seen.item.of("row"))] += 1
         kept = self._kept.setdefault(seen.side, [])
         entry = (-_rank(seen.item), -self.rows.total(), seen)
         if len(kept) < SAMPLE:
@@ -111,13 +111,6 @@ def _label(item: Item) -> str | None:
         return ", ".join(item.record.labels) or "no label"
     answer = item.answer.strip()
     return answer if answer and len(answer.split()) <= LABEL_WORDS else None
-
-
-def _language(item: Item) -> str:
-    text = item.of("row")
-    counts = script_counts(text)
-    script = counts.most_common(1)[0][0] if counts else "no letters"
-    return language_of(text) or "latin, unknown" if script == "latin" else script
 
 
 def _lengths(rows: Sequence[Seen], part: Any) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from tunesmith.contracts.batch import Example
+from tunesmith.data.ledger import Entry
 from tunesmith.data.prepare import Prepared
 from tunesmith.data.tokens import Tokens
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TRAINED = "bold green underline"
 SPECIAL = "magenta"
 GIVEN = "dim"
+CUT = "bold red"
 
 
 WANTED = "wanted"
@@ -30,29 +32,41 @@ def show_lines(prepared: Prepared, count: int, said: Said = lambda _: "") -> lis
     """The first ``count`` training sequences: a heading and the sequence for each, as rich text."""
     from rich.text import Text
 
-    lines = [Text("underlined and green: trained on. Dim: given. Magenta: special tokens.", style="italic")]
+    lines = [Text("underlined and green: trained on. Dim: given. Magenta: special tokens. Red: cut.", style="italic")]
+    short = shortened(prepared)
     for number in range(min(count, len(prepared.train))):
         example = prepared.train[number]
-        lines.append(Text(_heading(prepared, example, said), style="bold"))
+        lines.append(Text(_heading(prepared, example, said, short), style="bold"))
         line = Text()
         for text, trained, special in runs(example, prepared.encoder.tokens):
             line.append(text, style=_style(trained, special=special))
+        line.append(_end(example, short), style=CUT)
         lines.append(line)
     return lines
 
 
 def plain_lines(prepared: Prepared, count: int, said: Said = lambda _: "") -> list[str]:
     """The same without colours: ``[[`` trained ``]]``."""
-    lines = []
+    lines, short = [], shortened(prepared)
     for number in range(min(count, len(prepared.train))):
         example = prepared.train[number]
-        lines.append(_heading(prepared, example, said))
+        lines.append(_heading(prepared, example, said, short))
         parts = []
         for trained, group in groupby(runs(example, prepared.encoder.tokens), key=lambda run: run[1]):
             text = "".join(run[0] for run in group)
             parts.append(f"[[{text}]]" if trained else text)
-        lines.append("".join(parts))
+        lines.append("".join(parts) + _end(example, short))
     return lines
+
+
+def shortened(prepared: Prepared) -> dict[int, Entry]:
+    """Row -> what the ledger says of it, for rows that were cut, or split into several sequences."""
+    return {entry.row: entry for entry in prepared.ledger.entries if entry.status in ("cut", "split")}
+
+
+def _end(example: Example, short: Mapping[int, Entry]) -> str:
+    """What is shown after a sequence that ends where there was no room for more."""
+    return f" ✂ {short[example.row].status} here" if example.row in short else ""
 
 
 def answer_names(example: Example) -> list[str]:
@@ -93,11 +107,12 @@ def _kinds(example: Example, tokens: Tokens) -> Iterator[tuple[str, bool, bool]]
         at += length
 
 
-def _heading(prepared: Prepared, example: Example, said: Said) -> str:
+def _heading(prepared: Prepared, example: Example, said: Said, short: Mapping[int, Entry]) -> str:
     source, labels = prepared.ledger.sources[example.source], said(example)
     where = f"row {example.row + 1} of {source.path} ({source.format}): {len(example)} tokens"
     read = f"{int(example.trained.sum())} {'trained' if example.labels is None else 'read'}"
-    return f"{where}, {read}" + (f"; {labels}" if labels else "")
+    why = f"; {short[example.row].status}: {short[example.row].reason}" if example.row in short else ""
+    return f"{where}, {read}{why}" + (f"; {labels}" if labels else "")
 
 
 def _style(trained: bool, *, special: bool) -> str:

@@ -13,11 +13,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tunesmith.data.documents import documents_in, hidden, language_of, read_document
 from tunesmith.data.label_files import LABEL_FIRST, TAG_LINES, label_lines, of_split, tag_lines, unfolded
+from tunesmith.data.lines import Line, raw_lines
 from tunesmith.data.parquet import parquet_rows
 from tunesmith.errors import UserError, did_you_mean
 
@@ -27,6 +29,8 @@ DOCUMENT_END = "<|endoftext|>"
 DELIMITERS = ",;\t|"
 CURATED_FILE = ".curated"
 """Ending of the files that ``data.curate`` keeps: where a row came from, and the row or why it was dropped."""
+BESIDE = (".ledger.json", ".review.jsonl")
+"""Endings of files that commands write beside rows; a folder's rows are not in them."""
 BAD_LINES = 5
 """Bad lines of one file that are named; the others are counted."""
 
@@ -141,7 +145,7 @@ def _files(location: Path) -> list[Path]:
 
 def _data_files(folder: Path) -> list[Path]:
     found = (file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() in READERS)
-    return sorted(file for file in found if not hidden(file, folder))
+    return sorted(file for file in found if not hidden(file, folder) and not file.name.endswith(BESIDE))
 
 
 def _reader(file: Path, reading: _Reading) -> Callable[[Path], Iterator[Row]]:
@@ -198,13 +202,32 @@ def _read_jsonl(file: Path, forgiving: bool = False) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
+                value = _loaded(line)
+                if isinstance(value, _NoJson):
                     if not forgiving:
-                        raise _bad_lines(file) from None
-                    value = Broken(f"the line is no JSON ({error.msg})", line.strip()[:100])
+                        raise _bad_lines(file)
+                    value = Broken(f"the line is no JSON ({value.why})", line.strip()[:100])
                 yield Row(_object(value), number, str(file))
+
+
+@dataclass(frozen=True)
+class _NoJson:
+    """Why a text is no JSON, and from which column on (0 where that is not known)."""
+
+    why: str
+    column: int = 0
+
+
+def _loaded(text: str) -> Any:
+    """What ``text`` says in JSON, or why it is none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return _NoJson(error.msg, error.colno)
+    except RecursionError:
+        return _NoJson("it is nested too deep")
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        return _NoJson("a number in it is too long")
 
 
 def _bad_lines(file: Path) -> UserError:
@@ -213,12 +236,12 @@ def _bad_lines(file: Path) -> UserError:
     count = 0
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
-            try:
-                json.loads(line.rstrip() or "null")
-            except json.JSONDecodeError as error:
+            found = _loaded(line.rstrip() or "null")
+            if isinstance(found, _NoJson):
                 count += 1
+                where = f" at column {found.column}" if found.column else ""
                 if count <= BAD_LINES:
-                    shown.append(f"line {number} ({error.msg} at column {error.colno}: {line.strip()[:60]})")
+                    shown.append(f"line {number} ({found.why}{where}: {line.strip()[:60]})")
     where = shown[0].partition(" (")[0] if count == 1 else f"{count:,} lines"
     return UserError(
         f"bad JSON in {file} on {where}",
@@ -281,11 +304,9 @@ def _curated_from(file: Path) -> dict[str, str]:
 
 
 def _read_curated(file: Path) -> Iterator[Row]:
-    with file.open(encoding="utf-8") as lines:
-        next(lines)
-        for line in lines:
-            origin, number, value, notes, reason, text = json.loads(line)
-            yield Row(Broken(reason, text) if value is None else value, number, origin, tuple(notes))
+    for one in map(Line.from_bytes, islice(raw_lines(file), 1, None)):
+        value = Broken(one.reason, one.shown) if one.value is None else one.value
+        yield Row(value, one.line, one.file, one.notes)
 
 
 def _read_csv(file: Path) -> Iterator[Row]:

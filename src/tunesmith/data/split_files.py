@@ -5,7 +5,6 @@ OUT/train.jsonl  validation.jsonl  [test.jsonl]  split.json
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from tunesmith.data.curate.stream import Items, Reading
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.ledger import BETWEEN, Entry, Example, Ledger, SourceCount, short
+from tunesmith.data.lines import json_line
 from tunesmith.data.look import recognised
 from tunesmith.data.parting import SIDES, Asked, part
 from tunesmith.data.sources import Broken, Row, open_source, unit_of
@@ -66,14 +66,14 @@ def split_file(
     with whole_folder(out) as folder:
         with ExitStack() as files:
             paths = [folder / f"{name}.jsonl" for name in names]
-            written = [files.enter_context(path.open("w", encoding="utf-8")) for path in paths]
+            written = [files.enter_context(path.open("wb")) for path in paths]
             for number, row in enumerate(opened.rows()):
                 side = int(parted.sides[number])
                 if side < 0:
                     _leave_out(ledger, number, row, parted.reasons.get(number) or _trouble(items, number, row))
                     continue
                 assert not isinstance(row.value, Broken)
-                written[side].write(json.dumps(row.value, ensure_ascii=False, default=str) + "\n")
+                written[side].write(json_line(row.value))
                 counts[names[side]] += 1
                 ledger.sources[0].count("kept")
         _check(counts, shares)

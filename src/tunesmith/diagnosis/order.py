@@ -1,7 +1,8 @@
 """Effects of the order of rows: updates of one place in the epoch are alike, or one source is forgotten for another.
 
 With shuffled rows the noise of an update has nothing to do with that of the same place one epoch later. So the
-correlation of the two, after the trend of each epoch is taken away, is the evidence.
+correlation of the two, after the trend of each epoch is taken away, is the evidence. Where losses are told by source, a
+source that fills updates, is away, and comes back with a higher loss was unlearned meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from math import sqrt
 from statistics import fmean, pstdev
 
 from tunesmith.diagnosis.history import Evidence, Finding, History, Point
+from tunesmith.diagnosis.sources import Seen, by_source, mean
 
 FEWEST = 16
 """Updates in an epoch below which a correlation says nothing."""
@@ -20,12 +22,18 @@ NOISE = 0.03
 SURE = 3.5
 """Standard errors (``1/√n``) by which the correlation lies above zero."""
 ROSE, SHARE = 0.1, 0.1
-"""A source's held-out loss ended above its lowest by more than both."""
+"""A source's held-out loss ended above its lowest, or its training loss came back higher, by more than both."""
+AWAY, APART = 5, 0.05
+"""Updates, and share of all, that a source is away for at least."""
+NEAR, LEAST = 8, 3
+"""Updates before and after that are looked at, at most and at least."""
+FILLS = 0.5
+"""Share of their units that is the source's."""
 
 
 def look(history: History) -> Finding | None:
-    """Correlated epochs, or a source that got worse while others got better."""
-    evidence = [*_epochs(history), *_sources(history)]
+    """Correlated epochs, or a source that got worse while others got better, or came back worse than it left."""
+    evidence = [*_epochs(history), *_sources(history), *_returns(history)]
     if not evidence:
         return None
     shuffled = history.option("train", "shuffle") is not False
@@ -90,3 +98,41 @@ def _sources(history: History) -> list[Evidence]:
             text = f"held-out rows of {source} went from {best.value:.3g} (update {best.step:,}) to {last.value:.3g}"
             found.append(Evidence(text, last.source(name)))
     return found if len(found) < len(series) else []
+
+
+def _returns(history: History) -> list[Evidence]:
+    """The largest rise of each source that was away."""
+    found = []
+    for name, seen in by_source(history.events).items():
+        away = max(AWAY, APART * len(history.losses))
+        rises = [
+            rise
+            for place in range(1, len(seen))
+            if seen[place].step - seen[place - 1].step > away
+            and (rise := _rise(seen[max(0, place - NEAR) : place], seen[place : place + NEAR])) is not None
+        ]
+        if rises:
+            then, now, before, after = max(rises, key=lambda rise: rise[1] - rise[0])
+            text = f"the training loss on {name} was {then:.3g} until update {before.step:,} and {now:.3g} when its "
+            found.append(Evidence(f"{text}rows came again in update {after.step:,}", after.source))
+    return found
+
+
+def _rise(before: Sequence[Seen], after: Sequence[Seen]) -> tuple[float, float, Seen, Seen] | None:
+    """Loss before and after with the updates between, where it rose beyond chance and the source fills both sides.
+
+    It is learned again within a few updates, so the first one after counts alone.
+    """
+    if min(len(before), len(after)) < LEAST or fmean(one.share for one in (*before, *after)) < FILLS:
+        return None
+    then, now = mean(before[-LEAST:]), after[0].loss
+    if now - then <= max(ROSE, SHARE * then, SURE * max(_spread(before), _spread(after)) * sqrt(1 + 1 / LEAST)):
+        return None
+    return then, now, before[-1], after[0]
+
+
+def _spread(seen: Sequence[Seen]) -> float:
+    """Standard deviation of the losses around a straight line through their neighbours."""
+    losses = [one.loss for one in seen]
+    bends = [losses[place] - (losses[place - 1] + losses[place + 1]) / 2 for place in range(1, len(losses) - 1)]
+    return sqrt(fmean(bend**2 for bend in bends) / 1.5)

@@ -13,7 +13,8 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tunesmith.contracts.batch import Batch, Example, Feed
 from tunesmith.contracts.method import Attached, Moment
 from tunesmith.contracts.objective import Objective
 from tunesmith.contracts.policy import Outputs
-from tunesmith.engine import checkpoint, microbatch, optimizers
+from tunesmith.engine import checkpoint, microbatch, noise, optimizers
 from tunesmith.engine.checkpoint import Progress
 from tunesmith.engine.interrupt import Interrupt
 from tunesmith.engine.pieces import in_pieces
@@ -89,6 +90,10 @@ class Update:
     """what penalties added to the loss (of the first process)"""
     terms: Mapping[str, float] = field(default_factory=dict)
     """each term by name, divided; measurements too"""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """what each term was divided by"""
+    noise: noise.Noise | None = None
+    """how much of the gradient is noise, where that was measured"""
 
 
 @dataclass
@@ -97,6 +102,10 @@ class Sums:
 
     loss: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)
+    squares: float = 0.0
+    """Σ of the squared norms of the micro-batches' gradients, where they were watched"""
+    weighted: str = ""
+    """The first term that has a weight."""
 
 
 def fit(job: Job, progress: Progress, *, until: int | None = None) -> Progress:
@@ -141,6 +150,8 @@ def one_update(job: Job, step: int) -> Update:
         microbatches=done.pieces,
         penalty=done.penalty,
         terms=done.sums.terms,
+        counts=counts,
+        noise=done.noise,
     )
 
 
@@ -152,6 +163,7 @@ class _Stepped:
     norm: float
     pieces: int
     penalty: float = 0.0
+    noise: noise.Noise | None = None
 
 
 def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, float], step: int) -> _Stepped:
@@ -159,8 +171,9 @@ def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, 
     budget, parts = job.microbatch_tokens, job.objective.decomposes or job.objective.in_pieces
     while True:
         pieces = microbatch.cut(examples, budget, at_least=job.workers.world) if parts else [list(examples)]
+        watch = parts and job.objective.decomposes and len(pieces) > 1 and step % noise.EVERY == 0
         try:
-            sums = accumulate(job, pieces, counts, step)
+            sums = accumulate(job, pieces, counts, step, watch=watch)
             penalty = _penalize(job)
             break
         except torch.OutOfMemoryError:
@@ -173,7 +186,8 @@ def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, 
         raise _not_finite(step, norm)
     job.attached.before_step(Moment(step + 1, job.steps), job.weights.values)
     job.optimizer.step()
-    return _Stepped(sums, norm, len(pieces), penalty)
+    found = _noise(job, sums, norm, pieces) if watch and not penalty else None
+    return _Stepped(sums, norm, len(pieces), penalty, found)
 
 
 def _in_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, float], step: int) -> _Stepped:
@@ -195,11 +209,30 @@ def _in_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, flo
     return _Stepped(sums, job.stepping.norm, 1)
 
 
-def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int) -> Sums:
-    """Forward and backward of this process's pieces; returns its share of the update."""
+def accumulate(
+    job: Job,
+    pieces: Sequence[Sequence[Example]],
+    counts: Mapping[str, float],
+    step: int,
+    *,
+    watch: bool = False,
+) -> Sums:
+    """Forward and backward of this process's pieces; returns its share of the update.
+
+    With ``watch`` the gradient of each piece is squared on its way.
+    """
     torch.manual_seed(derive(job.seed, "update", step, job.workers.rank))
     job.policy.train()
     sums = Sums()
+    with noise.watched(job.weights.parameters.values()) if watch else nullcontext() as squares:
+        _accumulate(job, pieces, counts, step, sums)
+    sums.squares = squares.total if squares else 0.0
+    return sums
+
+
+def _accumulate(
+    job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[str, float], step: int, sums: Sums
+) -> None:
     device = next(job.policy.parameters()).device
     wholes = [[piece] for piece in pieces] if job.objective.decomposes else [pieces]
     for whole in job.workers.share(wholes):
@@ -209,12 +242,12 @@ def accumulate(job: Job, pieces: Sequence[Sequence[Example]], counts: Mapping[st
             value = term.values.sum() / counts[term.name]
             if term.weight:
                 loss = loss + term.weight * value
+                sums.weighted = sums.weighted or term.name
             sums.terms[term.name] = sums.terms.get(term.name, 0.0) + float(value.detach())
         if job.stepping is not None and not math.isfinite(float(loss.detach())):
             raise _not_finite(step, float(loss.detach()))
         loss.backward()
         sums.loss += float(loss.detach())
-    return sums
 
 
 def _computed(job: Job, pieces: Sequence[Sequence[Example]], device: torch.device) -> tuple[Batch, Outputs]:
@@ -244,15 +277,24 @@ def _add_up(job: Job, sums: Sums, counts: Mapping[str, float]) -> Sums:
     job.weights.collect()
     if job.workers.world == 1:
         return sums
-    shared = torch.tensor([sums.loss, *(sums.terms.get(name, 0.0) for name in counts)], dtype=torch.float64)
+    own = [sums.loss, sums.squares, *(sums.terms.get(name, 0.0) for name in counts)]
+    shared = torch.tensor(own, dtype=torch.float64)
     job.workers.add([shared])
     # a process without a micro-batch has no gradients, and must take part in every sum
     existing = job.weights.existing()
     job.workers.add([existing])
     job.weights.fill(existing)
     job.workers.add(list(job.weights.gradients()))
-    loss, *terms = shared.tolist()
-    return Sums(loss, dict(zip(counts, terms, strict=True)))
+    loss, squares, *terms = shared.tolist()
+    return Sums(loss, dict(zip(counts, terms, strict=True)), squares, sums.weighted)
+
+
+def _noise(job: Job, sums: Sums, norm: float, pieces: Sequence[Sequence[Example]]) -> noise.Noise | None:
+    """How much of an update's gradient is noise; a process that had no piece does not know."""
+    if not sums.weighted:
+        return None
+    units = [job.objective.counts(piece)[sums.weighted] for piece in pieces]
+    return noise.estimate(norm, sums.squares, units, examples=sum(map(len, pieces)))
 
 
 def _smaller(job: Job, budget: int, examples: Sequence[Example], step: int) -> int:
@@ -294,7 +336,10 @@ def _note(job: Job, progress: Progress, update: Update) -> None:
     if update.penalty:
         values["penalty"] = update.penalty
     if len(update.terms) > 1:
-        values["terms"] = dict(update.terms)
+        values["counts"] = {name: count for name, count in update.counts.items() if name in update.terms}
+        values["terms"] = {name: update.terms[name] for name in values["counts"]}
+    if update.noise is not None:
+        values["gradient"] = asdict(update.noise)
     job.emit(Event("step", progress.step, values))
 
 

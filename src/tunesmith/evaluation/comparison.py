@@ -18,21 +18,21 @@ from tunesmith.evaluation.tasks import TasksReport
 from tunesmith.evaluation.terms import TermReport
 from tunesmith.metrics.intervals import Estimate, paired_difference, ratio_interval
 
-Verdict = Literal["better", "worse", "same", "unknown"]
+Verdict = Literal["better", "worse", "moved", "same", "unknown"]
 FEWEST = 5
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One metric on one set of rows. ``change`` is after minus before, None where only one of them was measured, and
-    for perplexity, whose logarithm (``nll``) has it."""
+    for perplexity, whose logarithm (``nll``) has it. Where neither way is better it has ``moved``."""
 
     what: str
     metric: str
     before: Estimate | None
     after: Estimate
     change: Estimate | None
-    higher_is_better: bool
+    higher_is_better: bool | None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -43,6 +43,8 @@ class Comparison:
             return "unknown"
         if self.change.low <= 0 <= self.change.high:
             return "same"
+        if self.higher_is_better is None:
+            return "moved"
         return "better" if (self.change.value > 0) == self.higher_is_better else "worse"
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,9 +99,7 @@ def compare_terms(what: str, before: TermReport | None, after: TermReport) -> li
     changes = {} if before is None else after.change_from(before)
     old = {} if before is None else before.metrics()
     return [
-        Comparison(
-            what, name, old.get(name), value, changes.get(name), higher_is_better=not after.lower_is_better(name)
-        )
+        Comparison(what, name, old.get(name), value, changes.get(name), higher_is_better=after.higher_is_better(name))
         for name, value in after.metrics().items()
     ]
 

@@ -30,8 +30,17 @@ MEANS = frozenset({"accuracy", "exact_match", "f1", *RETRIEVAL})
 
 
 NAMES: Mapping[Problem, tuple[str, ...]] = {
-    "class": ("loss", "accuracy", "macro_f1", "matthews", "auroc", "calibration_error"),
-    "classes": ("loss", "micro_f1", "macro_f1", "exact_match"),
+    "class": (
+        "loss",
+        "accuracy",
+        "macro_f1",
+        "macro_precision",
+        "macro_recall",
+        "matthews",
+        "auroc",
+        "calibration_error",
+    ),
+    "classes": ("loss", "micro_f1", "micro_precision", "micro_recall", "macro_f1", "exact_match"),
     "number": ("loss", "squared_error", "pearson", "spearman"),
     "tokens": ("loss", "accuracy", "macro_f1"),
     "span": ("loss", "exact_match", "f1"),
@@ -180,6 +189,8 @@ def _of_classes(given: Given) -> Statistics:
         return {
             "accuracy": confusion.accuracy(table),
             "macro_f1": confusion.macro_f1(table),
+            "macro_precision": confusion.macro_precision(table),
+            "macro_recall": confusion.macro_recall(table),
             "matthews": confusion.matthews(table),
             "auroc": float(columns["auroc"][places].mean()),
             "calibration_error": sure,
@@ -195,6 +206,8 @@ def _of_several(given: Given) -> Statistics:
         one, other = wanted[places], said[places]
         return {
             "micro_f1": multi_label.micro_f1(one, other),
+            "micro_precision": multi_label.micro_precision(one, other),
+            "micro_recall": multi_label.micro_recall(one, other),
             "macro_f1": multi_label.macro_f1(one, other),
             "exact_match": float((one == other).all(axis=1).mean()),
         }

@@ -23,7 +23,7 @@ from tunesmith.metrics.correlation import pearson
 from tunesmith.metrics.intervals import Statistics
 
 MARGIN, LENGTH = "margin", "length_margin"
-CALIBRATION = "calibration_error"
+CALIBRATION, BIAS = "calibration_error", "length_bias"
 
 
 def rated(values: Mapping[str, NDArray[np.float64]]) -> Statistics | None:
@@ -37,6 +37,6 @@ def rated(values: Mapping[str, NDArray[np.float64]]) -> Statistics | None:
         apart = margin[places]
         sure = 0.5 * (1.0 + np.tanh(0.5 * np.abs(apart)))
         right = 0.5 * (1.0 + np.sign(apart))
-        return {"length_bias": pearson(length[places], apart), CALIBRATION: calibration_error(sure, right)}
+        return {BIAS: pearson(length[places], apart), CALIBRATION: calibration_error(sure, right)}
 
     return statistics

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,17 @@ def base_key(model: nn.Module, tokenizer: Any, *, without: Sequence[str] = ()) -
 
     ``without`` are paths of modules that were added to it.
     """
+    named = sorted(model.state_dict().items())
+    return content_key(((name, one) for name, one in named if name.rpartition(".")[0] not in without), tokenizer)
+
+
+def content_key(weights: Iterable[tuple[str, torch.Tensor]], tokenizer: Any) -> str:
+    """``base_key`` of a model with these ``weights``, in the order of their names."""
     digest = hashlib.sha256(_tokenizer_text(tokenizer).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.rpartition(".")[0] in without:
-            continue
+    for name, tensor in weights:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        raw: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(raw)
     return digest.hexdigest()
 
 
@@ -67,13 +72,18 @@ def own_text(
     put there: what writes it is not the base alone.
     """
     key = key or base_key(policy.model, tokenizer)
-    path = cache / f"{key[:32]}-v{_VERSION}-{sequences}x{tokens}-seed{seed}.json"
+    path = _file(cache, key, sequences, tokens, seed)
     found = _read(path)
     if found is None:
         found = _write_text(policy, tokenizer, sequences=sequences, tokens=tokens, seed=seed)
         if keep:
             write_json(path, found)
     return [_example(row, start, ids) for row, (start, ids) in enumerate(found)]
+
+
+def is_written(cache: Path, key: str, *, sequences: int = 64, tokens: int = 100, seed: int = 0) -> bool:
+    """Whether ``own_text`` would find the text of the base ``key``."""
+    return _read(_file(cache, key, sequences, tokens, seed)) is not None
 
 
 def forgetting(before: LossReport, after: LossReport, *, seed: int = 0) -> Estimate:
@@ -111,6 +121,10 @@ def _flat_ids(values: Sequence[Any]) -> list[int]:
     for value in values:
         found.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     return sorted(found)
+
+
+def _file(cache: Path, key: str, sequences: int, tokens: int, seed: int) -> Path:
+    return cache / f"{key[:32]}-v{_VERSION}-{sequences}x{tokens}-seed{seed}.json"
 
 
 def _example(row: int, start: int, ids: Sequence[int]) -> Example:

@@ -61,6 +61,7 @@ def evaluate_rewards(
         counts={name: np.ones(len(examples)) for name in per_prompt},
         weights={},
         lower_is_better=frozenset(),
+        undirected=frozenset({"answer_tokens"}),
         sources=np.array([example.source for example in examples], dtype=np.int64),
         content=np.array([content_of(example) for example in examples], dtype=np.int64),
     )

@@ -20,7 +20,7 @@ from tunesmith.contracts.sampler import GREEDY, Sampling
 from tunesmith.errors import UserError, did_you_mean
 from tunesmith.evaluation.answers import AnswerReport
 from tunesmith.evaluation.benchmarks.base import questions, with_shots
-from tunesmith.evaluation.labels import LabelReport
+from tunesmith.evaluation.labels import KNOWN, LabelReport
 from tunesmith.evaluation.suite import PLACE, Row, Suite
 from tunesmith.evaluation.suite_run import CheckResult, Measured, SuiteResult, TaskResult
 from tunesmith.evaluation.suite_task import Task
@@ -222,6 +222,7 @@ def _in_form(rows: Sequence[Row], variation: Variation, column: str) -> Sequence
 def _figure(task: Task, measures: Measures) -> Figure | None:
     """The task's metric, where the model can be measured by it; None for those of a task head."""
     if measures.labels is not None:
+        _refuse_text(task)
         return None
     figure = task.figure
     if figure is None:
@@ -233,6 +234,18 @@ def _figure(task: Task, measures: Measures) -> Figure | None:
             code="unknown-metric",
         )
     return figure
+
+
+def _refuse_text(task: Task) -> None:
+    if task.part.name.rpartition("/")[2] in KNOWN:
+        return
+    raise UserError(
+        f"the task '{task.name}' is measured on text, and the model has a task head, which writes none",
+        got=f"the metric '{task.part.name}'",
+        allowed=f"metrics of labels: {', '.join(sorted(KNOWN))}",
+        hint="Its held-out rows are measured without --suite.",
+        code="unknown-metric",
+    )
 
 
 def _means_share(task: Task) -> bool:

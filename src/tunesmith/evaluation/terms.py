@@ -19,9 +19,9 @@ from tunesmith.contracts.batch import Batch, Example
 from tunesmith.contracts.objective import Objective
 from tunesmith.contracts.policy import Outputs
 from tunesmith.evaluation.loss import content_of, microbatches
-from tunesmith.evaluation.rated import CALIBRATION, rated
+from tunesmith.evaluation.rated import BIAS, CALIBRATION, rated
 from tunesmith.generation.inference import inference
-from tunesmith.metrics.intervals import Estimate, ratio_interval, resampled
+from tunesmith.metrics.intervals import Estimate, mean_interval, ratio_interval, resampled
 from tunesmith.models.policy import CausalPolicy
 
 Beside = Callable[[Sequence[Example], Batch], Outputs]
@@ -41,6 +41,8 @@ class TermSums:
     lower_is_better: frozenset[str]
     sources: NDArray[np.int64]
     content: NDArray[np.int64]
+    undirected: frozenset[str] = frozenset()
+    """Terms of which neither more nor less is better."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON; ``terms`` is what it is recognised by."""
@@ -51,6 +53,7 @@ class TermSums:
             "lower_is_better": sorted(self.lower_is_better),
             "sources": self.sources.tolist(),
             "content": self.content.tolist(),
+            "undirected": sorted(self.undirected),
         }
 
     @classmethod
@@ -63,6 +66,7 @@ class TermSums:
             frozenset(value["lower_is_better"]),
             np.array(value["sources"], dtype=np.int64),
             np.array(value["content"], dtype=np.int64),
+            frozenset(value.get("undirected", ())),
         )
 
     def same_sequences(self, other: object) -> bool:
@@ -108,7 +112,7 @@ class TermReport:
     def metrics(self) -> Mapping[str, Estimate]:
         """The estimates by name; the loss has its own where it is a single term."""
         sums = self.sums
-        found = {name: ratio_interval(sums.values[name], sums.counts[name]) for name in sums.values}
+        found = {name: _estimate(sums.values[name], sums.counts[name]) for name in sums.values}
         in_loss = [name for name, weight in sums.weights.items() if weight]
         if len(in_loss) == 1 and LOSS not in found:
             weight = sums.weights[in_loss[0]]
@@ -135,9 +139,16 @@ class TermReport:
         more, past = rated(new.values), rated(old.values)
         return changes if more is None else changes | resampled(more, len(new.content), before=past)
 
-    def lower_is_better(self, name: str) -> bool:
-        """Which way a metric improves."""
-        return name in (LOSS, CALIBRATION) or name in self.sums.lower_is_better
+    def higher_is_better(self, name: str) -> bool | None:
+        """Which way a metric improves; None where neither way is better."""
+        if name == BIAS or name in self.sums.undirected:
+            return None
+        return not (name in (LOSS, CALIBRATION) or name in self.sums.lower_is_better)
+
+
+def _estimate(values: NDArray[np.float64], counts: NDArray[np.float64]) -> Estimate:
+    """Of one term; a share of examples, such as pairs ordered rightly, is one also where all or none are."""
+    return mean_interval(values) if (counts == 1.0).all() else ratio_interval(values, counts)
 
 
 def evaluate_terms(
@@ -179,5 +190,6 @@ def evaluate_terms(
             objective.lower_is_better,
             np.array([example.source for example in examples], dtype=np.int64),
             np.array([content_of(example) for example in examples], dtype=np.int64),
+            objective.undirected,
         )
     )

@@ -15,6 +15,7 @@ LOOKS = Table(
         "attention": "tunesmith.insight.attention:look",
         "lens": "tunesmith.insight.lens:look",
         "tokens": "tunesmith.insight.tokens:look",
+        "contributions": "tunesmith.insight.contributions:look",
         "influence": "tunesmith.insight.influence:look",
     },
 )

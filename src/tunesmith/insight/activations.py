@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from tunesmith.errors import UserError
-from tunesmith.insight.subject import SIDES, Subject, parts_of, rows_of, stream_of
+from tunesmith.insight.subject import SIDES, Subject, parts_of, rows_of, stream_of, texts_of
 from tunesmith.models.policy import CausalPolicy
 
 ROWS, TOKENS = 32, 2048
@@ -113,7 +113,7 @@ def _texts(subject: Subject) -> list[list[int]]:
     for example in subject.examples[:ROWS]:
         if sum(map(len, found)) + len(example) > TOKENS and found:
             break
-        found.append(example.ids.tolist())
+        found += texts_of(example)
     if not found:
         raise UserError("the run has no held-out rows to look at", code="cannot-inspect")
     return found

@@ -1,6 +1,6 @@
 """Which trained parameters matter: the diagonal of the Fisher information on held-out rows.
 
-    F_i = 1/N Σ_n (∂ log p(answer_n) / ∂θ_i)²          (empirical Fisher, one gradient a row)
+    F_i = 1/N Σ_n g_i(row_n)²          (empirical Fisher, one gradient ``g`` a row: ``insight.rows``)
 
 A layer's share of the whole says where a change would hurt the answers most.
 """
@@ -12,31 +12,29 @@ from typing import Any
 
 import torch
 
-from tunesmith.contracts.batch import Example
-from tunesmith.contracts.policy import Want
-from tunesmith.data.collate import flatten
 from tunesmith.errors import UserError
-from tunesmith.insight.subject import Subject, blocks_of, short
-from tunesmith.models.policy import CausalPolicy
+from tunesmith.insight.rows import refuse_coupled, row_gradient
+from tunesmith.insight.subject import Subject, blocks_of, places
 
 ROWS = 32
 
 
 def look(subject: Subject, *, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """``{rows, layers: [{name, block, kind, parameters, share, mean}]}``; shares add up to 1."""
+    refuse_coupled(subject)
     names = trained(subject)
     total = [torch.zeros_like(value, dtype=torch.float64) for value in names.values()]
     examples = subject.examples[:ROWS]
     for number, example in enumerate(examples):
         tell(f"row {number + 1} of {len(examples)}")
-        for place, gradient in enumerate(gradients(subject.policy, list(names.values()), example)):
+        for place, gradient in enumerate(row_gradient(subject, list(names.values()), example)):
             if gradient is not None:
                 total[place] += gradient.double() ** 2
-    blocks = blocks_of(subject.policy.model)
+    where = places(dict.fromkeys(map(module_of, names)), blocks_of(subject.policy.model))
     layers: dict[str, dict[str, Any]] = {}
     for name, value in zip(names, total, strict=True):
         path = module_of(name)
-        block, kind = short(path, blocks)
+        block, kind = where[path]
         layer = layers.setdefault(path, {"name": path, "block": block, "kind": kind, "parameters": 0, "sum": 0.0})
         layer["parameters"] += value.numel()
         layer["sum"] += float(value.sum()) / len(examples)
@@ -52,16 +50,6 @@ def trained(subject: Subject) -> dict[str, torch.nn.Parameter]:
     if not subject.examples:
         raise UserError("the run has no held-out rows to measure on", code="cannot-inspect")
     return {name: value for group in subject.attached.groups() for name, value in group.parameters.items()}
-
-
-def gradients(
-    policy: CausalPolicy, parameters: list[torch.nn.Parameter], example: Example
-) -> tuple[torch.Tensor | None, ...]:
-    """The gradient of the mean log-probability of an example's targets, one tensor a parameter."""
-    policy.eval()
-    with torch.enable_grad():
-        logprob = policy(flatten([example]).to(policy.device), Want(logprob=True)).logprob
-        return torch.autograd.grad(logprob.mean(), parameters, allow_unused=True)
 
 
 def module_of(name: str) -> str:

@@ -22,13 +22,14 @@ NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm", "final_norm", "l
 
 def look(subject: Subject, *, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """``{prompt, wanted, blocks: [{block, base: {tokens, probabilities, wanted, rank}, tuned}]}`` of the next token."""
-    ids = list(subject.prompt)
+    subject.needs_text("the lens reads blocks as words, and a model with a task head has none")
+    ids = list(subject.asked.prompt)
     found: dict[str, list[torch.Tensor]] = {}
     for side in SIDES:
         tell(side)
         with subject.side(side) as policy:
             found[side] = next_token(policy, ids)
-    wanted = subject.answer[0] if subject.answer else int(found["tuned"][-1].argmax())
+    wanted = subject.asked.answer[0] if subject.asked.answer else int(found["tuned"][-1].argmax())
     blocks = [
         {"block": number, **{side: _read(subject, found[side][number], wanted) for side in SIDES}}
         for number in range(len(found["base"]))

@@ -13,6 +13,7 @@ from tunesmith.models.policy import CausalPolicy
 
 def look(subject: Subject, *, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """``{answer_from, tokens: [{text, base, tuned}]}``: nats a token given those before; the first has none."""
+    subject.needs_text("a model with a task head predicts no tokens; what each adds to its answer: contributions")
     ids = subject.whole
     found = {}
     for side in SIDES:
@@ -23,7 +24,7 @@ def look(subject: Subject, *, tell: Callable[[str], None] = lambda _: None) -> d
         {"text": subject.token(token), "base": before, "tuned": after}
         for token, before, after in zip(ids[1:], found["base"], found["tuned"], strict=True)
     ]
-    return {"answer_from": max(0, len(subject.prompt) - 1), "first": subject.token(ids[0]), "tokens": tokens}
+    return {"answer_from": max(0, len(subject.asked.prompt) - 1), "first": subject.token(ids[0]), "tokens": tokens}
 
 
 def losses(policy: CausalPolicy, ids: list[int]) -> list[float]:

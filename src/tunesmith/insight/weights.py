@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunesmith.errors import UserError
-from tunesmith.insight.subject import Subject, blocks_of, short
+from tunesmith.insight.subject import Subject, blocks_of, places
 from tunesmith.models.linears import is_linear, view
 
 TOP = 10
@@ -32,17 +31,16 @@ UNCHANGED = 1e-7
 
 def look(subject: Subject, *, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """``{layers: [{name, block, kind, change, effective_rank, stable_rank, intruders, cosines, spectrum}]}``."""
-    if subject.plain is None:
-        raise UserError("this method changes no weights, so there is no change to look at", code="cannot-inspect")
     base, tuned = subject.plain()
     blocks, after = blocks_of(base), dict(tuned.named_modules())
-    paths = [path for path, module in base.named_modules() if is_linear(module) and short(path, blocks)[0] >= 0]
+    linears = places((path for path, module in base.named_modules() if is_linear(module)), blocks)
     layers = []
-    for path in paths:
+    for path, (block, kind) in linears.items():
+        if block < 0:
+            continue
         tell(path)
         before = _weight(base.get_submodule(path))
         measured = compare(before, _weight(after[path]))
-        block, kind = short(path, blocks)
         layers.append({"name": path, "block": block, "kind": kind, **measured})
     return {"top": TOP, "cosine": COSINE, "layers": layers}
 

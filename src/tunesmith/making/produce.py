@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.lines import json_line, raw_lines
 from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, silent
 from tunesmith.files import disk_errors, write_json
@@ -118,7 +119,7 @@ def kept_rows(files: Files) -> list[Mapping[str, Any]]:
     """What was written so far."""
     if not files.rows.is_file():
         return []
-    return [json.loads(line) for line in files.rows.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in raw_lines(files.rows)]
 
 
 def produce(
@@ -181,13 +182,13 @@ def _append(
             _measure(ledger["measured"].setdefault(name, {"n": 0, "mean": 0.0, "squares": 0.0}), value)
     kept += found["rows"]
     for name, path in files.written.items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found[name])
-        with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        text = b"".join(map(json_line, found[name]))
+        with disk_errors(path), path.open("ab") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         ledger["written"][name] += len(found[name])
-        ledger["bytes"][name] += len(text.encode())
+        ledger["bytes"][name] += len(text)
 
 
 def _measure(entry: dict[str, float], value: float) -> None:

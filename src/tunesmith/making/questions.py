@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tunesmith.contracts.data import Message
+from tunesmith.errors import UserError
 from tunesmith.making.author import Question, Written
 from tunesmith.making.base import CUT, EMPTY, TOO_LONG, Count, Made, Maker, Making, Parent, Share, Work
 from tunesmith.making.similar import Pool, Words
@@ -47,6 +48,13 @@ class Questions(Maker):
 
     def ready(self, work: Work) -> Making:
         """Every text in turn; its questions one after the other."""
+        if not any(map(_text, work.parents)):
+            raise UserError(
+                "these rows are no documents, and questions are asked about texts",
+                allowed="rows of the format text, or a txt file",
+                hint="`tunesmith data build chunks` cuts long documents into pieces.",
+                code="no-text",
+            )
         texts = read_templates(self.templates, "questions.yaml", NEEDED)
 
         def make(numbers: Sequence[int]) -> list[Made]:

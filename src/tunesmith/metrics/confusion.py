@@ -3,6 +3,7 @@
 With ``K [C, C]`` (row: wanted, column: said), ``n = ΣK``, ``w = Σ_said K``, ``s = Σ_wanted K``:
 
     accuracy = tr K / n        F1_c = 2 K_cc / (w_c + s_c), macro: their mean over classes that are wanted or said
+    precision_c = K_cc / w_c, recall_c = K_cc / s_c, 0 where that divides by 0; their means over the same classes
     MCC = (n tr K − w·s) / √( (n² − s·s)(n² − w·w) )        (Gorodkin 2004, equation 8)
 
 Trap: micro F1 of texts with one class each is their accuracy, so it is not shown beside it.
@@ -29,6 +30,21 @@ def macro_f1(table: NDArray[np.int64]) -> float:
     both = table.sum(axis=0) + table.sum(axis=1)
     present = both > 0
     return float((2 * np.diagonal(table)[present] / both[present]).mean())
+
+
+def macro_precision(table: NDArray[np.int64]) -> float:
+    """The mean share, over the classes that occur, of what was said to be of a class that is."""
+    return _mean_share(table, table.sum(axis=0))
+
+
+def macro_recall(table: NDArray[np.int64]) -> float:
+    """The mean share, over the classes that occur, of what is of a class that was said to be."""
+    return _mean_share(table, table.sum(axis=1))
+
+
+def _mean_share(table: NDArray[np.int64], of: NDArray[np.int64]) -> float:
+    present = table.sum(axis=0) + table.sum(axis=1) > 0
+    return float((np.diagonal(table) / np.maximum(of, 1))[present].mean())
 
 
 def matthews(table: NDArray[np.int64]) -> float:

@@ -1,18 +1,21 @@
 """How sure a number is: bootstrap intervals over units (Efron and Tibshirani 1993, sections 13.3 and 14.3).
 
-Units (sequences, prompts) are drawn with replacement; the interval holds the middle 95% of the resampled statistic. A
-ratio of sums, such as nats per token, redraws whole sequences, because the tokens of one sequence are not independent.
+Units (sequences, prompts) are drawn with replacement. A bound is the outer one of two percentiles of the draws: the
+plain one, and that of BCa (bias-corrected and accelerated, Efron 1987). Where few units decide a figure the plain ones
+miss the truth nearly always on one side; BCa, whose correction is itself estimated, misses more on the other. Shares of
+yes-or-no units have Wilson's interval. A ratio of sums, such as nats per token, redraws whole sequences, because the
+tokens of one sequence are not independent.
 
-Traps: with fewer than about 20 units the interval is too narrow, and with all values equal (every answer right) it has
-no width at all: it speaks of the rows at hand, not of rows never seen. Redrawing one unit tells nothing: its interval
-is the whole line.
+Traps: with fewer than about 20 units of a skewed figure the interval is too narrow, and with all values equal it has no
+width at all: it speaks of the rows at hand, not of rows never seen. Redrawing one unit tells nothing: its interval is
+the whole line.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -21,6 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 _DRAWS_AT_ONCE = 1 << 22
 """bounds memory at about 100 MB whatever the number of units"""
+_GROUPS = 200
+"""How many parts of the units are left out in turn, where a statistic is dear."""
+
+Value = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""A figure of what units add up to: sums ``[..., S]`` to ``[...]``."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,13 @@ class Estimate:
 
 
 def mean_interval(values: ArrayLike, *, seed: int = 0, level: float = 0.95) -> Estimate:
-    """The mean of ``values [n]``. Raises ``ValueError`` where there are none.
+    """The mean of ``values [n]``; of values that are all 0 or 1 as ``share_interval``.
 
-    Where every value is equal and 0 or 1 (nothing, or everything, was right) redrawing shows no spread at all; there
-    the interval is Wilson's for a proportion (1927).
+    Raises ``ValueError`` where there are none.
     """
     values = np.asarray(values, dtype=np.float64)
-    if len(values) and values.min() == values.max() and values[0] in (0.0, 1.0):
-        return _unanimous(float(values[0]), len(values), level)
+    if len(values) and np.isin(values, (0.0, 1.0)).all():
+        return share_interval(int(values.sum()), len(values), level=level)
     return ratio_interval(values, np.ones_like(values), seed=seed, level=level)
 
 
@@ -90,9 +97,8 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int 
         raise ValueError("an interval needs at least one unit")
     if len(top) == 1:
         return Estimate(_ratio(top, bottom), -math.inf, math.inf, 1)
-    tail = 50 * (1 - level)
-    low, high = np.percentile(_resampled(top, bottom, seed), [tail, 100 - tail])
-    return Estimate(_ratio(top, bottom), float(low), float(high), len(top))
+    found = sums_interval(np.stack([top, bottom], axis=1), _divided, seed=seed, level=level)
+    return replace(found, value=_ratio(top, bottom))
 
 
 def paired_difference(before: ArrayLike, after: ArrayLike, *, seed: int = 0, level: float = 0.95) -> Estimate:
@@ -104,15 +110,9 @@ def paired_difference(before: ArrayLike, after: ArrayLike, *, seed: int = 0, lev
     return ratio_interval(change, np.ones_like(change), seed=seed, level=level)
 
 
-def _resampled(top: NDArray[np.float64], bottom: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    rng = np.random.default_rng(seed)
-    units = len(top)
-    rounds = max(1, _DRAWS_AT_ONCE // units)
-    ratios = []
-    for first in range(0, RESAMPLES, rounds):
-        drawn = rng.integers(0, units, size=(min(rounds, RESAMPLES - first), units), dtype=np.int32)
-        ratios.append(top[drawn].sum(axis=1) / bottom[drawn].sum(axis=1))
-    return np.concatenate(ratios)
+def _divided(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):  # counts may cancel in a draw, which is then left out
+        return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> float:
@@ -120,17 +120,9 @@ def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> float:
     return math.fsum(top) / math.fsum(bottom)
 
 
-def sums_interval(
-    parts: NDArray[np.float64],
-    value: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    *,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Estimate:
+def sums_interval(parts: NDArray[np.float64], value: Value, *, seed: int = 0, level: float = 0.95) -> Estimate:
     """A figure ``value(sums [..., S]) -> [...]`` of what units add up to, ``parts [U, S]``.
 
-    The interval is bias-corrected and accelerated (BCa, Efron 1987): where few units decide the figure, such as the few
-    answers that repeat themselves, the plain percentiles miss the truth too often, and nearly always on one side.
     Draws of which the figure is not a number are left out. Raises ``ValueError`` where there is no unit.
     """
     units = len(parts)
@@ -140,29 +132,12 @@ def sums_interval(
     found = float(value(total))
     if units == 1:
         return Estimate(found, -math.inf, math.inf, 1)
-    rng = np.random.default_rng(seed)
-    rounds = max(1, _DRAWS_AT_ONCE // units)
-    chances = np.full(units, 1.0 / units)
-    drawn = np.concatenate(
-        [
-            value(rng.multinomial(units, chances, size=min(rounds, RESAMPLES - first)) @ parts)
-            for first in range(0, RESAMPLES, rounds)
-        ]
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0:
-        return Estimate(found, -math.inf, math.inf, units)
-    low, high = np.percentile(drawn, _accelerated(found, drawn, value(total - parts), level))
-    return Estimate(found, float(low), float(high), units)
+    drawn = np.concatenate([value(times @ parts) for times in _draws(units, seed)])
+    return _between(found, drawn, value(total - parts), units, level)
 
 
 def paired_sums(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    value: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    *,
-    seed: int = 0,
-    level: float = 0.95,
+    before: NDArray[np.float64], after: NDArray[np.float64], value: Value, *, seed: int = 0, level: float = 0.95
 ) -> Estimate:
     """After minus before of a figure of what units add up to, both ``[U, S]``, over the same draws of units.
 
@@ -173,28 +148,51 @@ def paired_sums(
     units = len(first)
     if units == 0:
         raise ValueError("an interval needs at least one unit")
-    found = float(value(second.sum(axis=0)) - value(first.sum(axis=0)))
+    past, now = first.sum(axis=0), second.sum(axis=0)
+    found = float(value(now) - value(past))
     if not math.isfinite(found):
         raise ValueError("the figure is not a number")
     if units == 1:
         return Estimate(found, -math.inf, math.inf, 1)
+    drawn = np.concatenate([value(times @ second) - value(times @ first) for times in _draws(units, seed)])
+    return _between(found, drawn, value(now - second) - value(past - first), units, level)
+
+
+def _draws(units: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each unit is drawn, ``[rounds, U]`` at a time, ``RESAMPLES`` rounds together."""
     rng = np.random.default_rng(seed)
     rounds = max(1, _DRAWS_AT_ONCE // units)
-    chances = np.full(units, 1.0 / units)
-    draws = []
-    for start in range(0, RESAMPLES, rounds):
-        times = rng.multinomial(units, chances, size=min(rounds, RESAMPLES - start))
-        draws.append(value(times @ second) - value(times @ first))
-    drawn = np.concatenate(draws)
-    tail = 50 * (1 - level)
-    low, high = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail])
-    return Estimate(found, float(low), float(high), units)
+    for first in range(0, RESAMPLES, rounds):
+        now = min(rounds, RESAMPLES - first)
+        places = rng.integers(0, units, size=(now, units)) + units * np.arange(now)[:, None]
+        yield np.bincount(places.ravel(), minlength=now * units).reshape(now, units).astype(np.float64)
+
+
+def _between(
+    found: float, drawn: NDArray[np.float64], without: NDArray[np.float64], units: int, level: float
+) -> Estimate:
+    """``found`` with the bounds of its draws ``drawn``; numbers that are none are left out."""
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) == 0:
+        return Estimate(found, -math.inf, math.inf, units)
+    z = _student(NormalDist().inv_cdf(0.5 + level / 2), units - 1) * math.sqrt(units / (units - 1))
+    bounds = np.percentile(drawn, [*_plain(z), *_accelerated(found, drawn, without, z)])
+    return Estimate(found, float(bounds.min()), float(bounds.max()), units)
+
+
+def _plain(z: float) -> tuple[float, float]:
+    """The percentiles ``z`` deviations away from the middle.
+
+    ``z`` is widened to Student's ``t √(n / (n − 1))``, because draws of few units spread too little (Hesterberg 2015,
+    arXiv:1411.5279).
+    """
+    return 100 * NormalDist().cdf(-z), 100 * NormalDist().cdf(z)
 
 
 def _accelerated(
-    found: float, drawn: NDArray[np.float64], without: NDArray[np.float64], level: float
+    found: float, drawn: NDArray[np.float64], without: NDArray[np.float64], z: float
 ) -> tuple[float, float]:
-    """The two percentiles of ``drawn`` that BCa takes; ``without[U]`` is the figure without each unit.
+    """The two percentiles of ``drawn`` that BCa takes; ``without [U]`` is the figure without each unit.
 
     ``Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z)))`` with ``z₀ = Φ⁻¹(P(drawn < found))``, ties counting half, and the
     acceleration ``a = Σ d³ / 6 (Σ d²)^{3/2}`` of the jackknife's ``d = mean(without) − without`` (section 7).
@@ -211,8 +209,17 @@ def _accelerated(
         # beyond the pole of the formula the percentile is that of the far end
         return 100 * normal.cdf(bias + moved / (1 - skew * moved)) if skew * moved < 1 else 100.0 * (moved > 0)
 
-    z = normal.inv_cdf(0.5 + level / 2)
     return percentile(-z), percentile(z)
+
+
+def _student(z: float, freedom: int) -> float:
+    """The quantile of Student's t that belongs to the normal ``z`` (Abramowitz and Stegun 1964, 26.7.5)."""
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 Statistics = Callable[[NDArray[np.int64]], Mapping[str, float]]
@@ -243,11 +250,11 @@ def resampled(
         alone = {name: value for name, value in found.items() if math.isfinite(value)}
         return {name: Estimate(value, -math.inf, math.inf, 1) for name, value in alone.items()}
     draws = [taken(rng.integers(0, units, size=units)) for _ in range(RESAMPLES)]
-    tail = 50 * (1 - level)
+    groups = np.array_split(rng.permutation(units), min(units, _GROUPS))
+    fewer = [taken(np.delete(np.arange(units), group)) for group in groups]
     estimates = {}
     for name, value in found.items():
-        drawn = np.array([draw[name] for draw in draws])
+        drawn, without = (np.array([one[name] for one in many]) for many in (draws, fewer))
         if math.isfinite(value) and np.isfinite(drawn).any():
-            low, high = np.nanpercentile(drawn, [tail, 100 - tail])
-            estimates[name] = Estimate(value, float(low), float(high), units)
+            estimates[name] = _between(value, drawn, without, units, level)
     return estimates

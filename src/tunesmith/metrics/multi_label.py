@@ -17,6 +17,16 @@ def micro_f1(wanted: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
     return 2 * int((wanted & said).sum()) / both if both else 1.0
 
 
+def micro_precision(wanted: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    """The share of labels said that are wanted, of all ``[n, C]`` together; 1 where none is said."""
+    return int((wanted & said).sum()) / int(said.sum()) if said.any() else 1.0
+
+
+def micro_recall(wanted: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    """The share of labels wanted that are said, of all ``[n, C]`` together; 1 where none is wanted."""
+    return micro_precision(said, wanted)
+
+
 def macro_f1(wanted: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
     """The mean F1 of the labels that occur in ``[n, C]``; 1 where none does."""
     both = wanted.sum(axis=0) + said.sum(axis=0)

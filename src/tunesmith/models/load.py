@@ -45,8 +45,12 @@ def folder_of(base: str) -> str:
     return base
 
 
-def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False) -> Any:
-    """The causal (or masked) language model of ``base`` in its stored dtype, or in ``dtype``; eval mode, on the CPU."""
+def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False, pack: str | None = None) -> Any:
+    """The causal (or masked) language model of ``base`` in its stored dtype, or in ``dtype``; eval mode, on the CPU.
+
+    With ``pack``, a name of ``quantized.KINDS``, its blocks are packed while they are read (``quantized.streamed``),
+    which only a base that is ``streamable`` allows.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     folder = folder_of(base)
@@ -54,11 +58,39 @@ def load_model(base: str, *, dtype: Any = None, trust_remote_code: bool = False)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         masked = any(name.endswith("ForMaskedLM") for name in config.architectures or [])
         auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        model, found = auto.from_pretrained(
-            folder, dtype=dtype or "auto", trust_remote_code=trust_remote_code, output_loading_info=True
-        )
+        options = {"dtype": dtype or "auto", "output_loading_info": True}
+        if pack is None:
+            model, found = auto.from_pretrained(folder, trust_remote_code=trust_remote_code, **options)
+        else:
+            model, found = _packed(auto._model_mapping[type(config)], folder, config, pack, **options)
     _refuse_headless(model, set(found["missing_keys"]), base)
     return model.eval()
+
+
+def streamable(base: str) -> bool:
+    """Whether ``base`` can be packed while it is read: a folder of safetensors, of which nothing is packed already."""
+    from tunesmith.models.stored import stored_tensors
+
+    folder = folder_of(base)
+    packed = getattr(_text_config(base), "quantization_config", None) is not None
+    return not packed and Path(folder).is_dir() and stored_tensors(Path(folder)) is not None
+
+
+def _packed(model_class: Any, folder: str, config: Any, pack: str, **options: Any) -> tuple[Any, Any]:
+    """What ``from_pretrained`` gives for ``folder``, its blocks packed as they are read."""
+    from transformers import GenerationConfig
+
+    from tunesmith.models.quantized.streamed import PackingConfig
+    from tunesmith.models.stored import stored_tensors
+
+    tensors = stored_tensors(Path(folder))
+    model, found = model_class.from_pretrained(
+        None, config=config, state_dict=tensors, quantization_config=PackingConfig(pack), **options
+    )
+    model.config.name_or_path = model.name_or_path = folder
+    if model.can_generate() and (Path(folder) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model, found
 
 
 def ties_head(base: str) -> bool:
@@ -112,8 +144,11 @@ class Loaded:
     heads: list[str]
 
 
-def load_task_model(base: str, task: TaskHead, *, dtype: Any = None) -> Loaded:
-    """``base`` with the output layer of ``task``; what its files lack is drawn from torch's global generator."""
+def load_task_model(base: str, task: TaskHead, *, dtype: Any = None, pack: str | None = None) -> Loaded:
+    """``base`` with the output layer of ``task``; what its files lack is drawn from torch's global generator.
+
+    ``pack`` is that of ``load_model``.
+    """
     import transformers
 
     from tunesmith.models.task_head import new_heads
@@ -129,15 +164,18 @@ def load_task_model(base: str, task: TaskHead, *, dtype: Any = None) -> Loaded:
                 allowed=f"a family of {AUTO[task.problem]}",
                 code="no-such-task-model",
             )
-        prefix = _other_prefix(transformers, auto._model_mapping[type(config)], config)
-        model, found = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype or "auto",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            key_mapping=prefix,
-        )
+        model_class = auto._model_mapping[type(config)]
+        prefix = _other_prefix(transformers, model_class, config)
+        options = {
+            "dtype": dtype or "auto",
+            "output_loading_info": True,
+            "ignore_mismatched_sizes": True,
+            "key_mapping": prefix,
+        }
+        if pack is None:
+            model, found = model_class.from_pretrained(folder, config=config, **options)
+        else:
+            model, found = _packed(model_class, folder, config, pack, **options)
     if prefix:
         # else saving would undo the renaming, and transformers could not load what it saved
         model._weight_conversions = None

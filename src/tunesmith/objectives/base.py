@@ -28,6 +28,7 @@ class ObjectiveConfig(PartConfig):
     judged: ClassVar[Judged] = "terms"
     metrics: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    undirected: ClassVar[frozenset[str]] = frozenset()
     samples: ClassVar[bool] = False
 
     def head(self) -> TaskHead | None:

@@ -59,6 +59,8 @@ class Pairs(ObjectiveConfig):
     formats: ClassVar[tuple[str, ...]] = ("preference", "ranked")
     unit: ClassVar[str] = "pairs"
     metrics: ClassVar[tuple[str, ...]] = MEASURED
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"rejected_reward", "rejected_logprob"})
+    undirected: ClassVar[frozenset[str]] = frozenset({"length_margin"})
 
     ranked: Ranked = "pairs"
     """Of rows with more than two ranked answers: every pair of them, or the best with each other one."""

@@ -48,6 +48,7 @@ class Reward(ObjectiveConfig):
     want: ClassVar[Want] = Want(logprob=False, scores=True)
     unit: ClassVar[str] = "prompts"
     metrics: ClassVar[tuple[str, ...]] = PAIRS
+    undirected: ClassVar[frozenset[str]] = frozenset({"length_margin", "reward"})
 
     form: Literal["pairs", "plackett-luce"] = "pairs"
     """What is learned of a question's answers: each pair of them, or their whole ranking."""

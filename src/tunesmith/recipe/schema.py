@@ -252,6 +252,9 @@ class EvaluateConfig(Config):
     """Held-out rows answered by generation for exact match and F1 (0: none)."""
     max_new_tokens: Positive = 64
     """Longest generated answer, in tokens."""
+    samples: Annotated[int, Field(ge=0)] = 3
+    """Held-out prompts answered in at most 32 tokens at every evaluation while training, to see answers change (0:
+    none). They change nothing of the training."""
 
 
 class StageConfig(Config):

@@ -41,7 +41,12 @@ class Change:
     """``better`` and ``worse`` colour it."""
 
 
-AFTER = (("muted", "before"), ("good", "after, better"), ("bad", "after, worse"), ("s6", "after, no clear change"))
+AFTER = (
+    ("muted", "before"),
+    ("good", "after, better"),
+    ("bad", "after, worse"),
+    ("s6", "after, neither better nor worse"),
+)
 
 
 def curves(

@@ -104,14 +104,13 @@ def _sentences(found: DataFacts) -> Iterator[Child]:
 def _lengths(found: DataFacts) -> Section | None:
     prompts, answers = found.get("portrait", "words", "prompt"), found.get("portrait", "words", "answer")
     groups = [(name, values) for name, values in (("asked", prompts), ("answered", answers)) if any(values or ())]
+    lengths, shares = found.get("tokens", "lengths"), found.get("tokens", "trained_share")
     pictures = []
     if groups:
         groups = [(name, _clipped(values)) for name, values in groups]
-        frame = Frame(
-            "Words of a row", found.at("portrait", "words"), note="The longest hundredth is drawn at its edge."
-        )
+        note = "The longest hundredth is drawn at its edge."
+        frame = Frame("Words of a row", found.at("portrait", "words"), note=note, wide=not lengths)
         pictures.append(charts.histogram(groups, frame, x="words"))
-    lengths, shares = found.get("tokens", "lengths"), found.get("tokens", "trained_share")
     if lengths:
         frame = Frame("Tokens of a sequence", found.at("tokens", "lengths"))
         pictures.append(charts.histogram([("tokens", lengths)], frame, x="tokens"))

@@ -15,6 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import UserError
+
 HOW: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "value": lambda values: values[0],
     "first": lambda values: values[0],
@@ -118,7 +120,14 @@ def _keys(place: str, value: Any) -> Iterator[str | int]:
 def _read(path: Path) -> Any:
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".jsonl":
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged: {error}",
+                hint="Remove it; a finished run writes it again with --resume.",
+                code="damaged-file",
+            ) from None
     events = []
     for line in text.splitlines():
         try:

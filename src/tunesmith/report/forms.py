@@ -77,7 +77,7 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
     "scaled": scaled,
     "flops": lambda value: scaled(value, "FLOP"),
     "bytes": lambda value: scaled(value, "B"),
-    "energy": lambda value: scaled(value, "J"),
+    "energy": lambda value: scaled(value / 3600, "Wh"),
     "seconds": seconds,
     "rate": lambda value: f"{value:g}".replace("e-0", "e-"),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tunesmith.report.markup import tag
 from tunesmith.report.page import Section, page
 from tunesmith.report.run_facts import RunFacts
-from tunesmith.report.sections import curves, data, insight, results, samples, trust
+from tunesmith.report.sections import curves, data, insight, results, samples, trust, watched
 from tunesmith.report.sections.top import top
 
 SECTIONS: tuple[Callable[[RunFacts], Section | None], ...] = (
@@ -15,6 +15,7 @@ SECTIONS: tuple[Callable[[RunFacts], Section | None], ...] = (
     results.kept,
     results.gate,
     samples.samples,
+    watched.watched,
     trust.diagnosis,
     curves.curves,
     data.data,

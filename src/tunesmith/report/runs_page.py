@@ -10,7 +10,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tunesmith.evaluation.labels import LOWER_IS_BETTER
 from tunesmith.report import charts, words
 from tunesmith.report.charts import Curve
 from tunesmith.report.documents import Documents
@@ -23,7 +22,6 @@ from tunesmith.report.sections.curves import EVENTS, smoothed, thinned
 from tunesmith.report.sections.top import interval, method_words, top
 
 COMPARE = "compare"
-LOWER = LOWER_IS_BETTER | {"nll"}
 COSTS = (
     ("time in updates", "seconds", "seconds"),
     ("tokens a second", "tokens_per_second", "plain"),
@@ -91,7 +89,7 @@ def _differences(compared: Mapping[str, Any], names: Mapping[str, str]) -> Secti
                 continue
             at = (COMPARE, "differences", run, metric)
             bounds = interval(documents.traced(*at, "low"), documents.traced(*at, "high"), "signed")
-            badge = _badge(found, metric)
+            badge = _badge(found, compared["higher_is_better"].get(metric))
             value = join([number(documents.traced(*at, "value"), "signed"), " ", tag("span", bounds, class_="quiet")])
             rows.append((names[run], _metric(metric), value, badge))
     if not rows:
@@ -100,12 +98,13 @@ def _differences(compared: Mapping[str, Any], names: Mapping[str, str]) -> Secti
     return Section("differences", "Differences", table(("run", "figure", "difference", ""), rows), lead)
 
 
-def _badge(found: Mapping[str, Any], metric: str) -> Markup:
-    """Better, worse, or not clear where the interval holds zero."""
-    if found["low"] <= 0 <= found["high"]:
+def _badge(found: Mapping[str, Any], higher_is_better: bool | None) -> Markup:
+    """Better, worse, changed where neither way is better, or not clear where the interval holds zero."""
+    if found["low"] is None or found["low"] <= 0 <= found["high"]:
         return tag("span", "not clear", class_="badge")
-    lower = metric.rpartition(" ")[2].rpartition("/")[2] in LOWER
-    better = (found["value"] < 0) == lower
+    if higher_is_better is None:
+        return tag("span", "changed", class_="badge")
+    better = (found["value"] > 0) == higher_is_better
     return tag("span", "better" if better else "worse", class_=f"badge {'good' if better else 'bad'}")
 
 

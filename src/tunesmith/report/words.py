@@ -19,10 +19,41 @@ NAMES: Mapping[str, str] = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "stopped": "answers ended by itself",
+    "auroc": "area under ROC",
+    "matthews": "Matthews' correlation",
+    "mrr": "mean reciprocal rank",
+    "map": "mean average precision",
+    "ndcg@10": "nDCG@10",
+    "chosen_logprob": "log p of chosen answers",
+    "rejected_logprob": "log p of rejected answers",
+    "length_margin": "tokens by which the chosen is longer",
 }
 FIRST = ("f1", "accuracy", "macro_f1", "exact_match", "reward", "pearson", "ndcg@10", "recall@1", "nll", "loss")
 """Which figure a reader is told first, of those that were measured; answers come before single tokens."""
-SHARES = frozenset({"accuracy", "f1", "exact_match", "macro_f1", "micro_f1", "stopped", "auroc"})
+SHARES = frozenset(
+    [
+        "accuracy",
+        "f1",
+        "exact_match",
+        "macro_f1",
+        "macro_precision",
+        "macro_recall",
+        "micro_f1",
+        "micro_precision",
+        "micro_recall",
+        "entity_f1",
+        "entity_precision",
+        "entity_recall",
+        "stopped",
+        "auroc",
+        "mrr",
+        "map",
+        "ndcg@10",
+        "recall@1",
+        "recall@5",
+        "recall@10",
+    ]
+)
 FORGOTTEN = ((0.05, "almost nothing"), (0.3, "a little"), (0.8, "a noticeable part"), (float("inf"), "much"))
 """Nats a token by which the base's own text became less likely, and the words for it."""
 NOTICEABLE = 0.3
@@ -75,9 +106,11 @@ def kind(facts: RunFacts) -> str:
 def verdict(facts: RunFacts) -> list[Markup]:
     """What happened, in a few sentences, the first of them the verdict."""
     if not facts.finished:
-        done = number(facts.traced("report.json", "steps"))
+        done = facts.traced("report.json", "steps")
+        if done is None:
+            return [Markup("This run is not finished: it has come to no result yet.")]
         wanted = number(facts.traced("recipe.yaml", "train", "steps"))
-        return [Markup("This run is not finished: {} of {} updates are done.").format(done, wanted)]
+        return [Markup("This run is not finished: {} of {} updates are done.").format(number(done), wanted)]
     sentences = [_gained(facts), _lost(facts), _held(facts), _gate(facts)]
     return [sentence for sentence in sentences if sentence is not None]
 
@@ -96,6 +129,7 @@ def _gained(facts: RunFacts) -> Markup:
     words = {
         "better": "The tuned model is better than its base at the task",
         "worse": "The tuned model is worse than its base at the task",
+        "moved": "The tuned model differs from its base",
         "same": "No clear difference from the base at the task",
         "unknown": "Too few held-out rows to say whether it is better",
     }[figure.verdict]

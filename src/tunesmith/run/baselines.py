@@ -20,7 +20,7 @@ from tunesmith.recipe import Recipe
 from tunesmith.run.folder import Run
 from tunesmith.run.session import Session, cache_folder
 
-_VERSION = 1
+_VERSION = 2
 """raised when the same question would be answered or measured otherwise"""
 FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 

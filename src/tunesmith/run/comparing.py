@@ -7,6 +7,7 @@ one of them. A dimension that some run was not measured in is left out for all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ SMALLER = ("forgetting", "memory")
 def compare(runs: Sequence[str | Path], *, score: str | None = None) -> dict[str, Any]:
     """Metrics of runs side by side, and each later run's change against the first where both saw the same rows.
 
-    Returns ``{first, same_rows, runs: {run: {metric: estimate}}, differences: {run: {metric: estimate}}, score,
-    trade: {run: {score, forgetting, memory, speed, pareto}}}``; a difference is None where the two were not measured on
-    the same rows. ``score`` names the metric that the trade-off is about. Raises ``UserError``: ``too-few-runs``,
-    ``no-result``, ``unknown-figure``.
+    Returns ``{first, same_rows, runs: {run: {metric: estimate}}, differences: {run: {metric: estimate}},
+    higher_is_better: {metric: bool | None}, score, trade: {run: {score, forgetting, memory, speed, pareto}}}``; a
+    difference is None where the two were not measured on the same rows, a direction where neither is better. ``score``
+    names the metric that the trade-off is about. Raises ``UserError``: ``too-few-runs``, ``no-result``,
+    ``unknown-figure``.
     """
     if len(runs) < 2:
         raise UserError("compare needs at least two runs", got=len(runs), code="too-few-runs")
@@ -40,9 +42,10 @@ def compare(runs: Sequence[str | Path], *, score: str | None = None) -> dict[str
     if len(set(names)) < len(names):
         raise UserError("a run is named twice", got=", ".join(names), code="too-few-runs")
     results = [_marks(run) for run in opened]
+    better: dict[str, bool | None] = {}
     values = {name: _values(run, marks) for name, run, marks in zip(names, opened, results, strict=True)}
     differences = {
-        name: {**_changes(compared(results[0], marks)), **_suite_changes(opened[0], run)}
+        name: _changes(compared(results[0], marks), better) | _suite_changes(opened[0], run, better)
         for name, run, marks in zip(names[1:], opened[1:], results[1:], strict=True)
     }
     metric = _score(score, values)
@@ -51,6 +54,7 @@ def compare(runs: Sequence[str | Path], *, score: str | None = None) -> dict[str
         "same_rows": all(change is not None for found in differences.values() for change in found.values()),
         "runs": values,
         "differences": differences,
+        "higher_is_better": better,
         "score": metric,
         "trade": _trade(
             {name: _costs(run, values[name], metric) for name, run in zip(names, opened, strict=True)}, metric
@@ -74,16 +78,18 @@ def _values(run: Run, marks: Marks) -> dict[str, Any]:
     return found
 
 
-def _changes(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Change by metric; where the rows differ there is no paired change, and None says so."""
-    return {
-        f"{item.what} {item.metric}": None if item.change is None else item.change.as_dict()
-        for item in comparisons
-        if item.metric != "perplexity"
-    }
+def _changes(comparisons: Sequence[Comparison], better: dict[str, bool | None]) -> dict[str, Any]:
+    """Change by metric; where the rows differ there is no paired change, and None says so. ``better`` is filled in."""
+    found: dict[str, Any] = {}
+    for item in comparisons:
+        if item.metric != "perplexity":
+            name = f"{item.what} {item.metric}"
+            found[name] = None if item.change is None else item.change.as_dict()
+            better[name] = item.higher_is_better
+    return found
 
 
-def _suite_changes(first: Run, later: Run) -> dict[str, Any]:
+def _suite_changes(first: Run, later: Run, better: dict[str, bool | None]) -> dict[str, Any]:
     """Paired changes of the suites that both were measured on."""
     found: dict[str, Any] = {}
     for name in later.last_stage.recipe.evaluate.suites:
@@ -94,9 +100,8 @@ def _suite_changes(first: Run, later: Run) -> dict[str, Any]:
         one, other = (run.last_stage.read(f"eval/suite-{suite.name}.json") for run in (first, later))
         if one.get("parts") is None or other.get("parts") is None:
             continue
-        for item in suite_changes(suite, one, other):
-            change = None if item.change is None else item.change.as_dict()
-            found[f"suite {suite.name} {item.metric}"] = change
+        named = [replace(item, what=f"suite {suite.name}") for item in suite_changes(suite, one, other)]
+        found |= _changes(named, better)
     return found
 
 

@@ -6,7 +6,6 @@ a recipe with the same steps is trained. Only training rows are curated: validat
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from tunesmith.data.curate.base import Step
 from tunesmith.data.curate.models import Models
 from tunesmith.data.curate.pipeline import Curated, curate, step_counts
 from tunesmith.data.ledger import Ledger
-from tunesmith.data.sources import Broken, open_source
 from tunesmith.errors import UserError
 from tunesmith.events import Event, Sink, fan_out, silent
 from tunesmith.files import disk_errors, sync_file, write_json
@@ -76,10 +74,12 @@ def clean(
     """Curate ``sources`` into the jsonl file ``out`` with its ledger beside it; None writes neither.
 
     Raises ``UserError``: ``mixed-formats`` where sources of several formats would stand in one file, ``own-input``
-    where ``out`` is one of the sources.
+    where ``out`` is one of the sources, ``bad-arguments`` where it is a folder.
     """
     if out is not None and any(_same(out, one.path) for one in sources):
         raise UserError("the clean rows would replace the rows they are made of", got=str(out), code="own-input")
+    if out is not None and out.is_dir():
+        raise UserError("--out names a folder, and the rows go into a file", got=str(out), code="bad-arguments")
     found = _run(sources, steps, workers=workers, emit=fan_out(*sinks))
     ledger = found.ledger
     counts = step_counts(ledger, _built(steps))
@@ -138,11 +138,8 @@ def _write(found: Curated, out: Path) -> None:
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                for path in found.files:
-                    for row in open_source(str(path)).rows():
-                        if not isinstance(row.value, Broken):
-                            file.write(json.dumps(row.value, ensure_ascii=False) + "\n")
+            with temporary.open("wb") as file:
+                file.writelines(found.kept())
             sync_file(temporary)
             temporary.replace(out)
         finally:

@@ -4,7 +4,7 @@
                 retention   the base's own text (or the retention files), and the suite ``tunesmith:retention``
                 behaviour   suites about safety, robustness, instructions
     change      after minus before, paired by row, with a 95% interval
-    verdict     better, worse, same (the interval holds 0), unknown (too few rows)
+    verdict     better, worse, moved (neither way is better), same (the interval holds 0), unknown (too few rows)
 
 ``task_gain`` is the change of one figure of the task, ``retention_loss`` the mean loss over the retention tasks that
 are shares of rows: of independent tasks, so its half-width is ``√(Σ half²) / k``.
@@ -49,7 +49,7 @@ class Line:
     after: Estimate
     change: Estimate
     verdict: str | None
-    higher_is_better: bool
+    higher_is_better: bool | None
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in ``report.json``."""
@@ -117,4 +117,4 @@ def _loss(lines: Sequence[Line]) -> dict[str, Any] | None:
 
 def _is_share(line: Line) -> bool:
     values = [line.before.get("value"), line.after.get("value")]
-    return line.higher_is_better and all(value is not None and 0.0 <= value <= 1.0 for value in values)
+    return bool(line.higher_is_better) and all(value is not None and 0.0 <= value <= 1.0 for value in values)

@@ -241,11 +241,8 @@ def _spans(offsets: Sequence[Sequence[int]], tags: Sequence[str]) -> list[Span]:
 
 def _spoken(name: str, max_tokens: int) -> Session:
     """A language model, with the plain template where it has none of its own."""
-    try:
-        session = open_any(name, max_tokens=max_tokens)
-    except UserError as error:
-        if error.code != "no-chat-template":
-            raise
+    session = open_any(name, max_tokens=max_tokens)
+    if session.task is None and session.encoder.template is None:
         session = open_any(name, max_tokens=max_tokens, template="plain")
     if session.task is not None:
         raise UserError(

@@ -48,6 +48,12 @@ def predictions(session: Session, asked: Sequence[Asked]) -> list[dict[str, Any]
             hint="`tunesmith chat` talks to it.",
             code="no-task-head",
         )
+    if task.problem == "reward":
+        raise UserError(
+            "a reward model scores answers to questions and has no labels to predict",
+            hint="`tunesmith eval RUN` measures it; the reward `model` learns from it (`tunesmith rewards model`).",
+            code="no-task-head",
+        )
     if task.problem == "embedding":
         texts = [texts_of(one).text or "" for one in asked]
         return [{"vector": vector.tolist()} for vector in vectors(session, texts)]

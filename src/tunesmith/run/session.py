@@ -26,11 +26,12 @@ from tunesmith.models.checkpointing import recompute
 from tunesmith.models.load import Loaded, load_model, load_task_model, load_tokenizer, set_padding
 from tunesmith.models.policy import CausalPolicy
 from tunesmith.models.prefixed import context
-from tunesmith.models.quantized.model import quantize_model
+from tunesmith.models.quantized.model import Quantized, quantize_model
 from tunesmith.models.task_head import add_heads
 from tunesmith.models.trunk_store import Store
 from tunesmith.recipe import Recipe
 from tunesmith.run.environment import total_memory
+from tunesmith.run.packing import reading, speaks
 from tunesmith.run.resolve import Parts, parts, settled
 from tunesmith.run.start import base_of, begin
 from tunesmith.seed import derive
@@ -140,28 +141,32 @@ def open_base(recipe: Recipe, language: Language, *, emit: Sink = silent, master
         torch.set_num_threads(recipe.model.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     emit(Event("phase", 0, {"text": f"loading {recipe.model.base}"}))
-    loaded = load_base(recipe, language)
+    # where that is possible the base is packed as it is read; else once it was looked at as it is
+    read = reading(recipe, language.tokenizer, keyed=masters, texts=retention_cache())
+    loaded = load_base(recipe, language, pack=None if read is None else recipe.model.quantize)
     model = loaded.model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _fit_vocabulary(model, language, recipe)
-    speaks = chosen.objective.head() is None and recipe.retention == "auto"
-    key = base_key(model, language.tokenizer, without=loaded.heads) if masters and speaks else None
+    key = None
+    if masters and speaks(recipe):
+        key = base_key(model, language.tokenizer, without=loaded.heads) if read is None else read.key
     adapter = begin(model, recipe, heads=loaded.heads)
     start_key = None
     if masters and chosen.objective.beside:  # all weights are read for a digest: not twice where nothing was put on
-        same = key is not None and recipe.model.start is None
-        start_key = key if same else base_key(model, language.tokenizer, without=loaded.heads)
+        same = read.key if read is not None else key if recipe.model.start is None else None
+        start_key = same or base_key(model, language.tokenizer, without=loaded.heads)
     model.to(device)
     choice = probe.choose(model, recipe.model.driver)
     if choice.why:
         emit(Event("note", 0, {"text": f"driven padded: {choice.why}"}))
     dtype = _dtype(recipe, model, device)
-    if key is not None and recipe.model.quantize != "none":
+    if key is not None and recipe.model.quantize != "none" and read is None:
         # written before the weights are packed, so that runs on a packed and on a dense base are compared on one text
         own_text(CausalPolicy(model, choice.driver), language.tokenizer, cache=retention_cache(), key=key)
     stored = model.dtype
-    _quantize(model, recipe, emit)
+    if recipe.model.quantize != "none":
+        _tell_packed(quantize_model(model, recipe.model.quantize) if read is None else model.packed, emit)
     return Base(model, language, loaded.heads, adapter, choice.driver, dtype, stored, device, key, start_key)
 
 
@@ -203,15 +208,16 @@ def session_on(base: Base, recipe: Recipe, attached: Attached, weights: Weights,
     )
 
 
-def load_base(recipe: Recipe, language: Language, *, base: str | None = None) -> Loaded:
-    """The base of ``recipe`` (or the model ``base``) with the output layer its objective needs, drawn by its seed."""
+def load_base(recipe: Recipe, language: Language, *, base: str | None = None, pack: str | None = None) -> Loaded:
+    """The base of ``recipe`` (or the model ``base``) with the output layer its objective needs, drawn by its seed;
+    packed as it is read with ``pack`` (``models.load``)."""
     objective = parts(recipe).objective
     task = objective.head()
     torch.manual_seed(derive(recipe.seed, "head"))
     if task is None:
-        model = load_model(base or base_of(recipe))
+        model = load_model(base or base_of(recipe), pack=pack)
         return Loaded(model, add_heads(model, objective.more_heads()))
-    loaded = load_task_model(base or base_of(recipe), task)
+    loaded = load_task_model(base or base_of(recipe), task, pack=pack)
     set_padding(loaded.model, language.tokenizer)
     return loaded
 
@@ -240,11 +246,8 @@ def _tokens_at_once(recipe: Recipe, model: Any, device: str, *, half: bool) -> i
     )
 
 
-def _quantize(model: Any, recipe: Recipe, emit: Sink) -> None:
-    """Pack the base's linears as ``model.quantize`` says, and say what that saved."""
-    if recipe.model.quantize == "none":
-        return
-    packed = quantize_model(model, recipe.model.quantize)
+def _tell_packed(packed: Quantized, emit: Sink) -> None:
+    """Say what packing the base's linears as ``model.quantize`` says has saved."""
     text = f"{packed.weights:,} weights packed as {packed.kind}: {packed.ratio:.3f} of their bytes in bfloat16"
     emit(Event("note", 0, {"text": text}))
 

@@ -100,6 +100,9 @@ def _summarise(run: Run, done: Sequence[Run], *, total: int) -> None:
     report = dict(reports[-1]) | {"run": str(run.folder), "finished": finished}
     report["steps"] = sum(one.get("steps", 0) for one in reports)
     report["seconds"] = round(sum(one.get("seconds", 0.0) for one in reports), 2)
+    for name in ("energy_joules", "cpu_seconds"):
+        spent = [one[name] for one in reports if one.get(name) is not None]
+        report[name] = round(sum(spent), 3) if len(spent) == len(reports) else None
     report["stages"] = reports
     before, after = done[0].read("eval/before.json"), done[-1].read("eval/after.json")
     if finished and after:

@@ -5,89 +5,46 @@ Every stage leaves its file in the run folder, so a run that was stopped anywher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, islice
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tunesmith.contracts.batch import Example, Feed
-from tunesmith.contracts.data import Record
-from tunesmith.data.prepare import Prepared
+from tunesmith.contracts.batch import Feed
 from tunesmith.engine import checkpoint, optimizers
 from tunesmith.engine.checkpoint import Progress
-from tunesmith.engine.loop import Beside, Job, fit, save_best
+from tunesmith.engine.loop import Job, fit, save_best
 from tunesmith.engine.schedules import next_evaluation, schedule
-from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after, read
+from tunesmith.engine.sinks.jsonl import JsonlSink, cut_after
 from tunesmith.engine.sinks.track import trackers
 from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
 from tunesmith.evaluation.comparison import as_dict
 from tunesmith.events import Event, Sink, fan_out
-from tunesmith.models import precision
-from tunesmith.models.flops import update_flops
-from tunesmith.models.trunk import Trunk
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
 from tunesmith.run import forgetting, rollouts, suites
 from tunesmith.run.addons import with_addons
-from tunesmith.run.beside import beside_of
 from tunesmith.run.diagnosing import watching, write_diagnosis
-from tunesmith.run.environment import environment, peak_memory
+from tunesmith.run.environment import environment
 from tunesmith.run.folder import Run
-from tunesmith.run.judge import Exam, Marks, by_source, compared, examine, measure, retention_examples, retention_files
+from tunesmith.run.held_out import answering, evaluation
+from tunesmith.run.judge import Exam, Marks, compared, examine, retention_examples, retention_files
 from tunesmith.run.measured import measured
 from tunesmith.run.on_policy import on_policy
-from tunesmith.run.order import ordered_feed, plain_feed
+from tunesmith.run.order import ordered_feed
+from tunesmith.run.outcome import flops_per_token, losses, outcome, peak_flops, steps_of
 from tunesmith.run.reachable import check_scorable
 from tunesmith.run.resolve import check_steps, parts, settled
 from tunesmith.run.rows import learned, prepare_with, prompts_of
 from tunesmith.run.session import Language, Session, open_session
+from tunesmith.run.stage import Stage
 from tunesmith.run.stepping import step_in_backward
 from tunesmith.run.stopping import stoppable
 from tunesmith.run.trunk import kept_trunk
 from tunesmith.run.verdict import as_report, check_gate
-from tunesmith.run.warnings import never_better, unwatchable, warnings
+from tunesmith.run.warnings import never_better, warnings
 
 Opener = Callable[..., Session]
 """``open_session``, or what does its work on a base that is there already."""
-
-
-@dataclass
-class Stage:
-    """What the stages of a run hand to each other."""
-
-    run: Run
-    session: Session
-    prepared: Prepared
-    workers: Workers
-    emit: Sink
-    trunk: Trunk | None = None
-    """What was kept of the frozen lower layers, if that was asked for."""
-
-    @cached_property
-    def validation(self) -> list[Example]:
-        """The held-out sequences, read from the store once."""
-        return list(self.prepared.validation)
-
-    @cached_property
-    def records(self) -> Mapping[int, Record]:
-        """The rows behind the held-out sequences, where answers stand in them or are scored by them."""
-        task = self.session.task
-        if not self.session.parts.objective.samples and (task is None or task.problem != "span"):
-            return {}
-        return self.prepared.records({example.row for example in self.validation})
-
-    @cached_property
-    def beside(self) -> Mapping[str, Beside]:
-        """The frozen models that the objective names; asked for before anything is trained."""
-        return beside_of(self.session, chain(self.prepared.train, self.validation), emit=self.emit)
-
-    @property
-    def sources(self) -> list[str]:
-        """Names of the data sources, by ``Example.source``."""
-        return [source.path for source in self.prepared.job.sources]
 
 
 def train_one(
@@ -149,7 +106,7 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...], o
     prepared = workers.one_after_first(lambda: prepare_with(recipe, language.encoder, emit=emit))
     check_scorable(recipe, prepared)
     session = opened(recipe, language, emit=emit)
-    session.recipe = settled(session.recipe, "train", steps=_steps(session, prepared))
+    session.recipe = settled(session.recipe, "train", steps=steps_of(session, prepared))
     check_steps(session.parts.method, session.recipe.train.steps)
     if workers.first:
         run.write_recipe(session.recipe, asked=asked)
@@ -158,12 +115,6 @@ def _open(recipe: Recipe, run: Run, workers: Workers, sinks: tuple[Sink, ...], o
     suites.check_suites(session)
     check_gate(session)
     return Stage(run, session, prepared, workers, emit)
-
-
-def _steps(session: Session, prepared: Prepared) -> int:
-    recipe = session.recipe
-    plan = rollouts.plan_of if session.parts.objective.samples else plain_feed
-    return recipe.train.steps or max(1, plan(recipe, prepared).steps_in(recipe.train.epochs))
 
 
 def _prove(stage: Stage) -> None:
@@ -201,7 +152,7 @@ def _exam(stage: Stage) -> Exam:
 
 def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
     session, recipe = stage.session, stage.session.recipe
-    steps = _steps(session, stage.prepared)
+    steps = steps_of(session, stage.prepared)
     beside = stage.beside
     feed: Feed = on_policy(session, ordered_feed(session, stage.prepared, stage.run, steps=steps, emit=stage.emit))
     if session.parts.objective.samples:
@@ -224,7 +175,7 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         seed=recipe.seed,
         workers=stage.workers,
         emit=measured(stage.emit, session.weights.values, device=session.device),
-        evaluate=_validation(stage),
+        evaluate=evaluation(stage),
         relieve=session.recompute,
         beside=beside,
     )
@@ -259,26 +210,6 @@ def _carry_optimizer(stage: Stage, job: Job) -> None:
     stage.emit(Event("note", 0, {"text": text}))
 
 
-def _validation(stage: Stage) -> Any:
-    if len(stage.prepared.validation) == 0:
-        return None
-    session, exam = stage.session, Exam(stage.validation, [], [], stage.records, stage.beside)
-
-    said: set[str] = set()
-
-    def evaluate(step: int) -> Mapping[str, float]:
-        report = measure(session, exam)
-        losses = by_source(report, stage.sources)
-        found = {f"validation_{name}": value for name, value in {**report.values(), **losses}.items()}
-        text = unwatchable(found, session.recipe.train)
-        if text is not None and text not in said:
-            said.add(text)
-            stage.emit(Event("note", step, {"text": text}))
-        return found
-
-    return evaluate
-
-
 def _start(stage: Stage, job: Job, progress: Progress) -> None:
     recipe = stage.session.recipe
     values = {
@@ -291,16 +222,18 @@ def _start(stage: Stage, job: Job, progress: Progress) -> None:
         "dtype": recipe.model.dtype,
         "driver": recipe.model.driver,
         "flops_per_token": flops_per_token(stage, job),
-        "peak_flops": _peak(stage.session),
+        "peak_flops": peak_flops(stage.session),
     }
-    stage.emit(Event("start", progress.step, values))
+    if progress.step == 0:
+        answering(stage)(0)
+    job.emit(Event("start", progress.step, values))
 
 
 def _paused(stage: Stage, job: Job, progress: Progress) -> None:
     text = f"stopped and saved after update {progress.step} of {job.steps}; go on with --resume"
     stage.emit(Event("note", progress.step, {"text": text}))
     if stage.workers.first:
-        stage.run.write("report.json", _report(stage, job, progress, finished=False))
+        stage.run.write("report.json", outcome(stage, job, progress, finished=False))
     stage.emit(Event("end", progress.step, {"finished": False}))
 
 
@@ -314,7 +247,7 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
     after, before = marks.as_dict(stage.sources), stage.run.read("eval/before.json")
     stage.run.write("eval/after.json", after)
     changes = as_dict(compared(Marks.from_dict(before), marks))
-    report = _report(stage, job, progress, finished=True)
+    report = outcome(stage, job, progress, finished=True)
     report |= {
         "before": before.get("task", {}),
         "after": after["task"],
@@ -322,7 +255,7 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
         "changes": changes,
         "forgetting": changes.get("retention", {}).get("nll", {}).get("change") or {},
         "warnings": [
-            *warnings(changes, _losses(stage.run), stage.session.recipe.train),
+            *warnings(changes, losses(stage), stage.session.recipe.train),
             *never_better(stage.session.recipe.train, evaluated=len(stage.validation) > 0, best=progress.best_step),
         ],
     }
@@ -333,67 +266,3 @@ def _finish(stage: Stage, job: Job, progress: Progress, exam: Exam | None) -> No
     stage.run.write("report.json", report)
     write_diagnosis(stage.run, stage.session, stage.prepared, feed=job.feed)
     stage.emit(Event("end", progress.step, {"finished": True, "stopped_early": progress.stopped_early}))
-
-
-def _losses(run: Run) -> list[float]:
-    """The loss of every update, as far as it was a number."""
-    losses = (event.get("loss") for event in read(run.events) if event["kind"] == "step")
-    return [loss for loss in losses if loss is not None]
-
-
-def _report(stage: Stage, job: Job, progress: Progress, *, finished: bool) -> dict[str, Any]:
-    speed = progress.tokens / progress.seconds if progress.seconds else 0.0
-    return {
-        "run": str(stage.run.folder),
-        "finished": finished,
-        "stopped_early": progress.stopped_early,
-        "steps": progress.step,
-        "best_step": progress.best_step,
-        "train_loss": progress.last.get("train_loss"),
-        "validation_loss": progress.best if _watches_loss(stage) else progress.last.get("validation_loss"),
-        "tokens_per_second": round(speed, 1),
-        "useful_fraction": _useful(stage, job, progress),
-        "peak_memory_bytes": peak_memory(stage.session.device),
-        "trainable_parameters": stage.session.weights.count,
-        "task_head": stage.session.task is not None,
-        "trunk_cache": None if stage.trunk is None else stage.trunk.as_dict(),
-        "seconds": round(progress.seconds, 2),
-        "tokens": progress.tokens,
-        "proofs": stage.run.read("proof.json").get("proofs", []),
-    }
-
-
-def _watches_loss(stage: Stage) -> bool:
-    stopping = stage.session.recipe.train.early_stopping
-    return stopping is None or stopping.metric == "validation_loss"
-
-
-def _useful(stage: Stage, job: Job, progress: Progress) -> float | None:
-    """Useful FLOPs a second as a share of the measured matrix-product rate."""
-    if not progress.seconds:
-        return None
-    speed = progress.tokens / progress.seconds
-    trunk = 1.0 if stage.trunk is None else stage.trunk.share_run
-    return round(speed * flops_per_token(stage, job, trunk=trunk) / _peak(stage.session), 4)
-
-
-def flops_per_token(stage: Stage, job: Job, *, trunk: float = 1.0) -> float:
-    """Useful FLOPs of a real token, from the shape of the first update (of prompts, where answers are yet to come).
-
-    ``trunk`` is the share of tokens for which the frozen lower layers are run.
-    """
-    if job.objective.samples:
-        first = islice(stage.prepared.train, job.config.batch_size)
-        examples = [rollouts.read_whole(one) for one in first]
-        targets = float(sum(example.targets for example in examples))
-    else:
-        examples = list(job.feed.update(0))
-        targets = sum(job.objective.counts(examples).values())
-    lengths = [len(example) for example in examples]
-    return update_flops(stage.session.model, lengths, targets, trunk=trunk) / sum(lengths)
-
-
-def _peak(session: Session) -> float:
-    """Matrix-product FLOPs a second that this hardware reaches in the run's dtype, with the threads in use."""
-    measured = precision.speeds(session.device)
-    return measured.bfloat16 if session.recipe.model.dtype == "bfloat16" else measured.float32

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from curate_rows import Run, asked, item_of
 
+from tunesmith.data.curate import base
 from tunesmith.data.curate.balance import Balance
 from tunesmith.data.curate.base import Change, Drop
 from tunesmith.data.curate.conflicts import Conflicts
@@ -261,6 +262,30 @@ def test_balance_thins_out_the_larger_groups_wherever_rows_stand(run: Run) -> No
     assert {row["text"] for row in other.kept.values()} != {row["text"] for row in found.kept.values()}
     assert len(run(rows, Balance(ratio=2.0)).kept) == 60
     assert len(run(rows, Balance(ratio=None, most=7)).kept) == 14
+    assert set(found.dropped.values()) == {"curate balance: there are enough rows of label 'a'"}
+
+
+def test_balance_by_language_and_across_chunks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    english, german = "the cat is on the mat and it is not in the house {}", "der Hund ist nicht in dem Haus und {}"
+    rows = labelled(*((english.format(number), "a") for number in range(30)))
+    rows += labelled(*((german.format(number), "b") for number in range(10)))
+    whole = run(rows, Balance(by="language", ratio=1.5))
+    assert sorted(line for line in whole.kept if line > 30) == list(range(31, 41))
+    assert len(whole.kept) == 25
+    assert set(whole.dropped.values()) == {"curate balance: there are enough rows of language 'en'"}
+    monkeypatch.setattr(base, "CHUNK", 7)
+    items = [item_of({"text": row["text"], "label": row["label"]}, "labelled", at) for at, row in enumerate(rows)]
+    chunked = Balance(by="language", ratio=1.5).pick(
+        [Balance(by="language", ratio=1.5).sketch(chunk) for chunk in base.chunks(items, 7)], Path()
+    )
+    assert {number + 1 for number in chunked} == set(whole.dropped)
+
+
+def test_nothing_is_balanced_and_nothing_contradicts_where_there_is_nothing() -> None:
+    assert Balance().pick([], Path()) == {}
+    assert Balance().pick([Balance().sketch([])], Path()) == {}
+    assert Conflicts().pick([], Path()) == {}
+    assert Conflicts().pick([Conflicts().sketch([])], Path()) == {}
 
 
 def test_decontamination_needs_a_run_of_words_and_knows_templates(run: Run, tmp_path: Path) -> None:

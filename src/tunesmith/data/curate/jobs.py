@@ -14,15 +14,16 @@ from typing import Protocol
 import numpy as np
 
 from tunesmith.data.curate.base import Arrays, BatchStep, Change, Drop, Item, Mark, RowStep, SketchStep, Step
-from tunesmith.data.curate.stream import Items, Line, Reading
+from tunesmith.data.curate.stream import Items, Reading
 from tunesmith.data.formats.base import BadRow
 from tunesmith.data.ledger import CURATED
+from tunesmith.data.lines import Line
 from tunesmith.files import write_bytes
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows as ``Line.to_json`` writes them; ``first`` is the number of the first one."""
+    """Rows as ``Line.to_bytes`` writes them; ``first`` is the number of the first one."""
 
     number: int
     first: int
@@ -55,7 +56,8 @@ class RowJob:
 
     def run(self, chunk: Chunk) -> None:
         """Write the rows of ``chunk`` after the steps."""
-        items, lines = Items(self.readings), [Line.from_json(row) for row in chunk.rows]
+        items, lines = Items(self.readings), [Line.from_bytes(row) for row in chunk.rows]
+        before = list(lines)
         held: dict[int, Item] = {}
         for at, line in enumerate(lines):
             if line.value is not None:
@@ -70,7 +72,7 @@ class RowJob:
                 del held[at]
                 again, lines[at] = _read(items, item.number, after(lines[at], step, found))
                 held |= {at: again} if again is not None else {}
-        write_bytes(self.part(chunk.number), b"".join(line.to_json() for line in lines))
+        write_bytes(self.part(chunk.number), _written(chunk, before, lines))
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,13 @@ class BatchJob:
     def run(self, chunk: Chunk) -> None:
         """Write the rows of ``chunk`` after the step."""
         items = Items(self.readings)
-        lines = [Line.from_json(row) for row in chunk.rows]
+        before = [Line.from_bytes(row) for row in chunk.rows]
+        lines = list(before)
         read = _items(items, chunk, lines)
         for item, found in zip(read, self.step.look_at(read) if read else (), strict=True):
             at = item.number - chunk.first
             _, lines[at] = _read(items, item.number, after(lines[at], self.step, found))
-        write_bytes(self.part(chunk.number), b"".join(line.to_json() for line in lines))
+        write_bytes(self.part(chunk.number), _written(chunk, before, lines))
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class SketchJob:
 
     def run(self, chunk: Chunk) -> None:
         """Write the sketch of ``chunk``."""
-        read = _items(Items(self.readings), chunk, [Line.from_json(row) for row in chunk.rows])
+        read = _items(Items(self.readings), chunk, [Line.from_bytes(row) for row in chunk.rows])
         buffer = io.BytesIO()
         np.savez(buffer, **dict(self.step.sketch(read)))  # type: ignore[arg-type]
         write_bytes(self.part(chunk.number), buffer.getvalue())
@@ -139,6 +142,12 @@ def after(line: Line, step: Step, found: Drop | Change | Mark | None) -> Line:
     if isinstance(found, Mark):
         return replace(line, notes=(*line.notes, f"{CURATED}{step.NAME}: {found.why}"))
     return line
+
+
+def _written(chunk: Chunk, before: Sequence[Line], lines: Sequence[Line]) -> bytes:
+    """The rows of ``chunk`` as ``lines`` say; what is as it was ``before`` is copied."""
+    pairs = zip(chunk.rows, before, lines, strict=True)
+    return b"".join(raw if now is then else now.to_bytes() for raw, then, now in pairs)
 
 
 def _items(items: Items, chunk: Chunk, lines: Sequence[Line]) -> list[Item]:

@@ -92,6 +92,15 @@ def script_counts(text: str) -> Counter[Script]:
     return +found
 
 
+def tongue_of(text: str) -> str:
+    """The language of ``text``, or its script: ``en``, ``latin, unknown``, ``greek``, ``no letters``."""
+    scripts = script_counts(text)
+    if not scripts:
+        return "no letters"
+    script = scripts.most_common(1)[0][0]
+    return language_of(text) or "latin, unknown" if script == "latin" else script
+
+
 def language_of(text: str) -> Code | None:
     """The language in Latin letters whose small words lead; None where there are too few words, or none leads."""
     found = words(text)

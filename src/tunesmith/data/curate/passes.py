@@ -11,7 +11,8 @@ from pathlib import Path
 from tunesmith.data.curate import base
 from tunesmith.data.curate.base import BatchStep, Drop, Item, Mark, RowStep, SetStep, SketchStep, Step
 from tunesmith.data.curate.jobs import BatchJob, Chunk, Job, RowJob, Sketches, SketchJob, after
-from tunesmith.data.curate.stream import Items, Line, Reading, lines_of, raw_lines
+from tunesmith.data.curate.stream import Items, Reading, lines_of
+from tunesmith.data.lines import Line, raw_lines
 from tunesmith.data.pool import run_chunks
 from tunesmith.data.sources import Source
 
@@ -88,7 +89,7 @@ class Passes:
 
     def _raw(self, number: int) -> Iterator[bytes]:
         """The rows before pass ``number``, as they are written."""
-        return raw_lines(self._rows(number - 1)) if number else (line.to_json() for line in lines_of(self.opened))
+        return raw_lines(self._rows(number - 1)) if number else (line.to_bytes() for line in lines_of(self.opened))
 
     def _worked(self, job: Job, number: int, *, alone: bool) -> list[Path]:
         """The files of all chunks; those that are there are not made again."""
@@ -111,7 +112,7 @@ class Passes:
 
     def _items(self, number: int) -> Iterator[Item]:
         items = Items(self.readings)
-        for at, line in enumerate(map(Line.from_json, self._raw(number))):
+        for at, line in enumerate(map(Line.from_bytes, self._raw(number))):
             if line.value is not None:
                 yield items.of(at, line)
             if (at + 1) % TOLD_EVERY == 0:
@@ -123,12 +124,12 @@ class Passes:
         with target.open("wb") as file:
             for at, raw in enumerate(self._raw(number)):
                 one = found.get(at)
-                file.write(raw if one is None else after(Line.from_json(raw), step, _told(one, places)).to_json())
+                file.write(raw if one is None else after(Line.from_bytes(raw), step, _told(one, places)).to_bytes())
 
     def _places(self, found: Mapping[int, Drop | Mark], number: int) -> dict[int, str]:
         """Where the rows stand that others are like, in words."""
         wanted = {one.like for one in found.values() if isinstance(one, Drop) and one.like is not None}
-        lines = ((at, Line.from_json(raw)) for at, raw in enumerate(self._raw(number)) if at in wanted)
+        lines = ((at, Line.from_bytes(raw)) for at, raw in enumerate(self._raw(number)) if at in wanted)
         return {at: f"{Path(line.file).name} line {line.line}" for at, line in lines} if wanted else {}
 
 

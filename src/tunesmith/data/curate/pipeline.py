@@ -15,16 +15,18 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from tunesmith.data.curate.base import BatchStep, RowStep, Step
 from tunesmith.data.curate.models import Models
 from tunesmith.data.curate.passes import Passes, Told
-from tunesmith.data.curate.stream import Line, Reading, read_lines
+from tunesmith.data.curate.stream import Reading
 from tunesmith.data.curate.texts import PLACED
 from tunesmith.data.ledger import CURATED, Entry, Example, Ledger, SourceCount, short
+from tunesmith.data.lines import Line, is_plain, raw_lines, source_of, value_of
 from tunesmith.data.look import recognised
 from tunesmith.data.pool import cores
 from tunesmith.data.sources import CURATED_FILE, Source, open_source, unit_of
@@ -52,6 +54,12 @@ class Curated:
     def ledger(self) -> Ledger:
         """What became of every row."""
         return Ledger.from_json(json.loads((self.folder / "ledger.json").read_text(encoding="utf-8")))
+
+    def kept(self) -> Iterator[bytes]:
+        """The rows that stay, each as a line of JSON."""
+        for file in self.files:
+            values = map(value_of, islice(raw_lines(file), 1, None))
+            yield from (value for value in values if value is not None)
 
 
 def curate(
@@ -128,9 +136,13 @@ def _finish(rows: Path, readings: Sequence[Reading], folder: Path) -> None:
         files = [path.open("wb") for path in found.files]
         for file, reading in zip(files, readings, strict=True):
             file.write(json.dumps({"path": reading.path, "why": reading.why}).encode() + b"\n")
-        for number, line in enumerate(read_lines(rows)):
-            _count(ledger, number, line)
-            files[line.source].write(_kept_line(line))
+        for number, raw in enumerate(raw_lines(rows)):
+            source = source_of(raw)
+            files[source].write(raw)
+            if is_plain(raw):
+                ledger.sources[source].count("kept")
+            else:
+                _count(ledger, number, Line.from_bytes(raw))
         for file in files:
             file.close()
         write_json(temporary / "ledger.json", ledger.to_json())
@@ -145,11 +157,6 @@ def _count(ledger: Ledger, number: int, line: Line) -> None:
     ledger.sources[line.source].count("kept")
     for note in line.notes:
         ledger.note(note, Example(line.file, line.line, short(line.value)))
-
-
-def _kept_line(line: Line) -> bytes:
-    fields: list[object] = [line.file, line.line, line.value, line.notes, line.reason, line.shown]
-    return json.dumps(fields, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
 
 
 def step_counts(ledger: Ledger, steps: Sequence[Step]) -> Mapping[str, int]:

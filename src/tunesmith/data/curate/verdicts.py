@@ -27,7 +27,7 @@ class Verdict:
 def read_verdicts(file: Path) -> dict[str, Verdict]:
     """Row -> its last verdict; half a last line of a killed process is passed over."""
     found: dict[str, Verdict] = {}
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n") if file.is_file() else []
     for number, line in enumerate(lines, start=1):
         try:
             verdict = Verdict(**json.loads(line))

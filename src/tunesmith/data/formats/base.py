@@ -69,17 +69,21 @@ def has_columns(rows: Sequence[Row], *names: str) -> bool:
 def text_of(row: Row, column: str, *, required: bool = True) -> str:
     """The text in ``column``; numbers are written out. Missing or blank required text is a ``BadRow``."""
     value = row.get(column)
-    if value is None:
-        if required:
-            raise BadRow(f"column '{column}' is missing")
+    if value is None and not required:
         return ""
-    if isinstance(value, int | float):
-        value = str(value)
     if not isinstance(value, str):
-        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
+        value = _written(value, column)
     if required and not value.strip():
         raise BadRow(f"column '{column}' is empty")
     return value
+
+
+def _written(value: Any, column: str) -> str:
+    if value is None:
+        raise BadRow(f"column '{column}' is missing")
+    if isinstance(value, int | float):
+        return str(value)
+    raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
 
 
 def role_of(name: Any) -> Role:

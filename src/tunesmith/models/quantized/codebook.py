@@ -57,8 +57,9 @@ class Codebook:
         flat = weight.detach().reshape(-1)
         packed = torch.empty(-(-flat.numel() // self.per_byte), dtype=torch.uint8, device=flat.device)
         absmax = torch.empty(-(-flat.numel() // self.block), dtype=torch.float32, device=flat.device)
-        for start in range(0, flat.numel(), _at_once(flat.device)):
-            piece = flat[start : start + _at_once(flat.device)].float()
+        step = _at_once(flat.device) // 4  # some twenty bytes a value are alive while it is packed
+        for start in range(0, flat.numel(), step):
+            piece = flat[start : start + step].float()
             indices, largest = self._indices(piece)
             absmax[start // self.block :][: largest.numel()] = largest
             packed[start // self.per_byte :][: -(-piece.numel() // self.per_byte)] = self._joined(indices)

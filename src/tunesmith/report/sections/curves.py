@@ -7,25 +7,34 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
+from tunesmith.diagnosis import noise
+from tunesmith.diagnosis.sources import by_source
 from tunesmith.report import charts
 from tunesmith.report.charts import Curve
 from tunesmith.report.documents import Documents
-from tunesmith.report.markup import join, tag
+from tunesmith.report.markup import join, number, tag, text
 from tunesmith.report.page import Section
-from tunesmith.report.plots import Frame
+from tunesmith.report.plots import SERIES, Frame
 from tunesmith.report.run_facts import RunFacts
 from tunesmith.report.words import name_of
 
 POINTS = 600
 """A curve has at most so many points; neighbours are averaged."""
 EVENTS = "events.jsonl"
+UNMEASURED = "It takes at least eight measured updates of several micro-batches each, and no penalty on the weights."
 NOT_METRICS = frozenset({"kind", "step", "best", "stopped_early"})
 
 
 def curves(facts: RunFacts) -> Section | None:
     """Pictures of every stage's updates."""
     found = [
-        join([tag("h3", stage) if stage else None, tag("div", *_of(facts, file, stage), class_="pictures")])
+        join(
+            [
+                tag("h3", stage) if stage else None,
+                tag("div", *_of(facts, file, stage), class_="pictures"),
+                _noise_line(facts.documents, facts.file("report.json", stage or None)),
+            ]
+        )
         for stage, file in facts.each(EVENTS)
         if facts.documents.series(file, "step", "loss")
     ]
@@ -72,11 +81,14 @@ def _of(facts: RunFacts, file: str, stage: str) -> list[Markup]:
         )
     ]
     found += _metrics(documents, file)
+    report = facts.file("report.json", stage or None)
     found += [
         picture
         for picture in (
+            _sources(documents, file),
             _single(documents, file, "rate", "Learning rate"),
             _single(documents, file, "norm", "Gradient norm before clipping", log=True),
+            _noise(documents, file, report),
             _single(documents, file, "update_ratio", "Size of an update relative to the weights", log=True),
             _speed(documents, file),
             _single(documents, file, "memory", "Memory", y="GiB", scale=2**-30),
@@ -139,15 +151,57 @@ def _metrics(documents: Documents, file: str) -> list[Markup]:
     return found
 
 
+def _sources(documents: Documents, file: str) -> Markup | None:
+    """A curve for the training loss of each source, where rows come from several; the largest where they are many."""
+    found = by_source(documents.files[file])
+    largest = sorted(found, key=lambda name: -sum(one.units for one in found[name]))[: len(SERIES)]
+    lines = []
+    for name in (name for name in found if name in largest):
+        x, sums = thinned([(one.step, one.loss * one.units) for one in found[name]])
+        _, units = thinned([(one.step, one.units) for one in found[name]])
+        window = max(1, min(50, len(x) // 15))
+        pairs = zip(smoothed(sums, window), smoothed(units, window), strict=True)
+        lines.append(Curve(name, x, [one / other for one, other in pairs]))
+    return charts.curves(lines, Frame("Training loss by source", f"{file}#step/terms"), y="nats") if lines else None
+
+
+def _noise(documents: Documents, file: str, report: str) -> Markup | None:
+    """The gradient noise scale over the run beside the batch."""
+    batch = documents.get(report, "noise_scale", "batch")
+    pairs = noise.running(documents.files[file])
+    if batch is None or len(pairs) < 2:
+        return None
+    x, y = thinned(pairs)
+    lines = [Curve("noise scale", x, y), Curve("rows in an update", (x[0], x[-1]), (batch, batch), colour="muted")]
+    frame = Frame("Gradient noise scale", f"{file}#step/gradient")
+    return charts.curves(lines, frame, log=min(y) > 0, y="rows at which noise equals signal")
+
+
+def _noise_line(documents: Documents, report: str) -> Markup | None:
+    """The noise scale of the whole run and what it means, or why there is none; nothing of a run that is older."""
+    if "noise_scale" not in (documents.get(report) or {}):
+        return None
+    if documents.get(report, "noise_scale") is None:
+        return tag("p", "Gradient noise scale: not measured. ", UNMEASURED, class_="quiet")
+    at = (report, "noise_scale")
+    value, low, high = (number(documents.traced(*at, key), absent="∞") for key in ("value", "low", "high"))
+    batch = number(documents.traced(*at, "batch"))
+    said = Markup("Gradient noise scale: {} rows [{}, {}], with {} in an update. ").format(value, low, high, batch)
+    return tag("p", said, text(documents.traced(*at, "means")))
+
+
 def _terms(documents: Documents, file: str) -> Markup | None:
-    """Terms of the loss, where it has several."""
+    """Terms of the loss, where it has several; those of sources have a picture of their own."""
     pairs = documents.series(file, "step", "terms")
-    names = list(dict.fromkeys(name for _, terms in pairs for name in terms))[:6]
+    known = list(dict.fromkeys(name for _, terms in pairs for name in terms))
+    names = [name for name in known if name.partition("/")[0] not in known or "/" not in name][:6]
+    if len(names) < 2:
+        return None
     lines = []
     for name in names:
         x, y = thinned([(step, terms[name]) for step, terms in pairs if terms.get(name) is not None])
         lines.append(Curve(name, x, smoothed(y, max(1, min(50, len(y) // 15)))))
-    return charts.curves(lines, Frame("Parts of the loss", f"{file}#step/terms")) if lines else None
+    return charts.curves(lines, Frame("Parts of the loss", f"{file}#step/terms"))
 
 
 def _rollouts(documents: Documents, file: str) -> Markup | None:

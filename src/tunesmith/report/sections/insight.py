@@ -14,7 +14,7 @@ from tunesmith.report.markup import join, number, table, tag, text
 from tunesmith.report.page import Section
 from tunesmith.report.plots import Frame
 from tunesmith.report.run_facts import RunFacts
-from tunesmith.report.sections.looks import attention, lens, tokens
+from tunesmith.report.sections.looks import attention, contributions, lens, tokens
 
 Picture = Callable[[Documents, str], Markup]
 
@@ -115,6 +115,7 @@ LOOKS: Mapping[str, tuple[str, Picture]] = {
     "activations": ("Activations", _activations),
     "lens": ("When it knows its answer", lens),
     "tokens": ("Token by token", tokens),
+    "contributions": ("What the answer hangs on", contributions),
     "attention": ("Attention", attention),
     "influence": ("Which rows moved an answer", _influence),
 }

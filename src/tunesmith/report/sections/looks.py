@@ -53,12 +53,33 @@ def tokens(documents: Documents, file: str) -> Markup:
     for place, one in enumerate(some):
         share = (one["base"] - one["tuned"]) / top
         hue = "good" if share > 0 else "bad"
-        mix = f"background: color-mix(in oklab, var(--{hue}) {round(60 * abs(share))}%, transparent)"
+        mix = _tint(hue, abs(share))
         where = "learned" if place >= found["answer_from"] else None
         told = text(documents.traced(file, "tokens", place, "text"))
         words.append(tag("span", told, style=mix, class_=where))
     note = "Green tokens became likelier, red ones less likely; the answer is underlined."
     return tag("p", note, class_="quiet") + tag("p", *words, class_="tokens")
+
+
+def contributions(documents: Documents, file: str) -> Markup:
+    """Every token of the question, coloured by how much worse the answer gets without it."""
+    some = documents.files[file]["tokens"]
+    top = max((abs(one["tuned"]) for one in some), default=1.0) or 1.0
+    words = [
+        tag(
+            "span",
+            text(documents.traced(file, "tokens", place, "text")),
+            style=_tint("good" if one["tuned"] > 0 else "bad", abs(one["tuned"]) / top),
+        )
+        for place, one in enumerate(some)
+    ]
+    said = tag("p", "The answer looked at: ", text(documents.traced(file, "said")))
+    note = "The answer gets worse without green tokens, and better without red ones."
+    return said + tag("p", note, class_="quiet") + tag("p", *words, class_="tokens")
+
+
+def _tint(hue: str, share: float) -> str:
+    return f"background: color-mix(in oklab, var(--{hue}) {round(60 * share)}%, transparent)"
 
 
 def attention(documents: Documents, file: str) -> Markup:

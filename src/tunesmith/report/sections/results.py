@@ -14,8 +14,9 @@ from tunesmith.report.plots import Frame
 from tunesmith.report.run_facts import Figure, RunFacts
 from tunesmith.report.sections.top import interval
 
-BADGE = {"better": "good", "worse": "bad", "same": "", "unknown": ""}
-SAID = {"same": "no clear change", "unknown": "too few rows"}
+BADGE = {"better": "good", "worse": "bad", "moved": "", "same": "", "unknown": ""}
+LARGE = 10.0
+SAID = {"moved": "changed", "same": "no clear change", "unknown": "too few rows"}
 
 
 def gained(facts: RunFacts) -> Section | None:
@@ -57,13 +58,15 @@ def gate(facts: RunFacts) -> Section | None:
 
 
 def _pictures(facts: RunFacts, found: Sequence[Figure], title: str, beside: Markup | None = None) -> list[Markup]:
-    """One picture for shares, one for everything whose scale is its own loss; perplexity says nothing new."""
+    """One picture for shares, one for losses and scores, one for what would dwarf them; perplexity says nothing new."""
     shares = [one for one in found if words.form_of(one.name) == "percent"]
     others = [one for one in found if one not in shares and one.name.rpartition("/")[2] != "perplexity"]
+    large = [one for one in others if abs(one.found["after"]["value"] or 0.0) >= LARGE]
+    small = [one for one in others if one not in large]
     source = f"{facts.file('report.json')}#/changes"
     pictures = [
         charts.changes([_change(one) for one in some], Frame(f"{title}: {words_}", source), shares=some is shares)
-        for some, words_ in ((shares, "higher is better"), (others, "losses and scores"))
+        for some, words_ in ((shares, "higher is better"), (small, "losses and scores"), (large, "larger numbers"))
         if some
     ]
     spread = beside if beside is not None else _spread(facts, "task", "How far each row moved")

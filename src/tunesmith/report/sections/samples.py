@@ -82,13 +82,13 @@ def _card(facts: RunFacts, place: int, kind: str, *, paired: bool) -> Markup:
     badge = tag("span", kind, class_=f"badge {COLOURS[kind]}") if paired else None
     asked = said("after", "prompt")
     assert asked is not None
-    question = Traced(_question(str(asked.value)), asked.sources)
+    turn = Traced(question(str(asked.value)), asked.sources)
     return tag(
-        "div", tag("p", badge), text_in(question, "p", "asked"), tag("div", *sides, class_="sides"), class_="answer"
+        "div", tag("p", badge), text_in(turn, "p", class_="asked"), tag("div", *sides, class_="sides"), class_="answer"
     )
 
 
-def text_in(found: Traced, name: str, class_: str) -> Markup:
+def text_in(found: Traced, name: str, *, class_: str | None = None) -> Markup:
     """A text that is part of the one in its file."""
     return tag(name, str(found.value), data_from=" ".join(found.sources), data_part=True, class_=class_)
 
@@ -99,7 +99,7 @@ def _side(name: str, said: Traced | None) -> Markup:
     return tag("div", tag("div", name, class_="name"), answer, class_="side")
 
 
-def _question(prompt: str) -> str:
+def question(prompt: str) -> str:
     """The last turn of the user where its marks are known, otherwise the prompt as it is."""
     turns = _TURN.findall(prompt)
     return turns[-1].strip() if turns else prompt.strip()

@@ -36,12 +36,13 @@ def subject(facts: RunFacts) -> Markup:
     recipe = facts.documents.get(facts.newest("recipe.yaml")) or {}
     base = text(facts.traced("recipe.yaml", "model", "base"), name="strong")
     rows = number(facts.made("value", ("ledger.json", "sequences", "train")))
-    trained = number(facts.traced("report.json", "trainable_parameters"), "scaled")
+    count = facts.traced("report.json", "trainable_parameters")
+    trained = Markup("; {} parameters were trained").format(number(count, "scaled")) if count else ""
     stages = Markup(" in {} stages").format(_spelled(len(facts.stages))) if facts.stages else ""
     method = recipe.get("method") or {}
     size = text(facts.traced("recipe.yaml", "method", "rank")) if "rank" in method and not facts.stages else None
     named = Markup("{} (rank {})").format(method_words(method), size) if size else method_words(method)
-    return Markup("{}, tuned with {}{} by {} on {} sequences; {} parameters were trained.").format(
+    return Markup("{}, tuned with {}{} by {} on {} sequences{}.").format(
         base, named, stages, objective_words(recipe.get("objective") or {}), rows, trained
     )
 

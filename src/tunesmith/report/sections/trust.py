@@ -71,7 +71,7 @@ def proofs(facts: RunFacts) -> Section | None:
 
 
 def cost(facts: RunFacts) -> Section:
-    """Time, tokens, arithmetic, memory, energy."""
+    """Time, tokens, arithmetic, memory, energy (of the whole machine's processors and GPUs)."""
     flops = _flops(facts)
     rows: list[tuple[Child, Child]] = [
         ("time in updates", number(facts.traced("report.json", "seconds"), "seconds")),
@@ -81,7 +81,8 @@ def cost(facts: RunFacts) -> Section:
         ("useful arithmetic", number(flops, "flops", absent="not counted")),
         ("share of the hardware's speed", number(facts.traced("report.json", "useful_fraction"), "percent")),
         ("peak memory", number(facts.traced("report.json", "peak_memory_bytes"), "bytes")),
-        ("energy", number(facts.traced("report.json", "energy_joules"), "energy", absent="not measured here")),
+        ("energy", number(facts.traced("report.json", "energy_joules"), "energy", absent="not told by this machine")),
+        ("processor time", number(facts.traced("report.json", "cpu_seconds"), "seconds", absent="not measured")),
         ("trained parameters", number(facts.traced("report.json", "trainable_parameters"), "scaled")),
     ]
     return Section("cost", "What it cost", fact_list(rows), "Updates only; loading, proofs and judging come on top.")
