@@ -56,6 +56,8 @@ class Cell:
     """Name of a ratio -> the sides of which it is."""
     bars: Mapping[str, float] = field(default_factory=dict)
     gpu: bool = False
+    noise: float = 1.0
+    """What multiplies the gate's bounds of losses: the root of how many more tokens a loss is summed over."""
 
     @property
     def objective(self) -> str:
@@ -179,7 +181,11 @@ def dpo(size: str, rows: str) -> Cell:
     """DPO with LoRA, eight pairs an update; the reference is the base."""
     name = f"dpo-lora-{size}-{rows}"
     asked = {"objective": "dpo", "method": "lora"}
-    return Cell(name, ("pairs", "--size", size), PAIRS[rows], 8, asked, DPO_SIDES, DPO_RATIOS, BARS.get(name, {}))
+    noise = 10**0.5 if rows == "long" else 1.0
+    return Cell(
+        name, ("pairs", "--size", size), PAIRS[rows], 8, asked, DPO_SIDES, DPO_RATIOS, BARS.get(name, {}),
+        noise=noise,
+    )  # fmt: skip
 
 
 def classify(method: str, size: str) -> Cell:

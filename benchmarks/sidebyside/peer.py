@@ -9,6 +9,7 @@ Settings:
               float32 throughout, no checkpointing
     expert    bf16 weights, bf16 autocast, no checkpointing (with ``order: group_by_length`` where that is said)
     exact     float32 throughout, no checkpointing (for the equality gate)
+    double    the same in float64
 
 With ``qlora`` the base is packed by bitsandbytes as NF4, its products computed in bf16 (``exact``: in float32).
 """
@@ -50,6 +51,7 @@ SETTINGS = {
     ("trl", "default"): Setting("float32", autocast=True, checkpointing=True),
     ("transformers", "default"): Setting("float32", autocast=False, checkpointing=False),
     **{(name, "expert"): Setting("bfloat16", autocast=True, checkpointing=False) for name in ("trl", "transformers")},
+    ("trl", "double"): Setting("float64", autocast=False, checkpointing=False),
     **{(name, "exact"): Setting("float32", autocast=False, checkpointing=False) for name in ("trl", "transformers")},
 }
 

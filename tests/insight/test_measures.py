@@ -95,6 +95,8 @@ def test_kinds_of_layers_are_told_apart_within_their_block() -> None:
     found = places([*paths, "score"], blocks)
     assert [found[path] for path in paths[:4]] == [(0, "c_attn"), (0, "attn.c_proj"), (0, "c_fc"), (0, "mlp.c_proj")]
     assert (found["h.1.mlp.c_proj"], found["score"]) == ((1, "mlp.c_proj"), (-1, "score"))
+    llama = places(["b.0.self_attn.q_proj", "b.0.self_attn.k_proj"], ["b.0"])
+    assert [kind for _, kind in llama.values()] == ["q_proj", "k_proj"]
     bert = ["l.0.attention.output.dense", "l.0.output.dense", "l.0.intermediate.dense"]
     kinds = [kind for _, kind in places(bert, ["l.0"]).values()]
     assert kinds == ["attention.output.dense", "output.dense", "intermediate.dense"]
