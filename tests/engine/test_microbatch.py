@@ -28,6 +28,14 @@ def test_longest_first_and_greedy() -> None:
     assert lengths(microbatch.cut([rows[3], rows[8], rows[12], rows[5]], 100)) == [[12, 8, 5, 3]]
 
 
+def test_rows_of_a_prompt_take_room() -> None:
+    rows = {size: next(row for row in examples(500, longest=12) if len(row) == size) for size in (3, 5, 8, 12)}
+    given = [rows[3], rows[8], rows[12], rows[5]]
+    assert lengths(microbatch.cut(given, 28, rows_ahead=5)) == [[12], [8, 5], [3]]
+    assert lengths(microbatch.cut(given, 48, rows_ahead=5)) == [[12, 8, 5, 3]]
+    assert lengths(microbatch.cut(given, 1000, at_least=2, rows_ahead=5)) == [[12], [8, 5], [3]]
+
+
 def test_the_order_of_rows_does_not_matter() -> None:
     rows = examples(30)
     assert microbatch.cut(rows, 60) == microbatch.cut(rows[::-1], 60)

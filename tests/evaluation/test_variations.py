@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_suite_file import measures
 
 from tunesmith.errors import UserError
 from tunesmith.evaluation.suite import Suite, load_suite
 from tunesmith.evaluation.suite_plan import plan_suite, run_suite
+from tunesmith.evaluation.suite_run import Measured, TaskResult, changes
+from tunesmith.evaluation.suite_task import Task
 from tunesmith.evaluation.variations import NAMES, TEMPLATE, varied
+from tunesmith.metrics.intervals import Estimate
 
 ROW = {"prompt": "What does the little gardener plant in spring?", "answer": "seeds"}
 
@@ -103,3 +107,33 @@ def test_rows_of_a_run_are_left_out_with_a_reason() -> None:
     result = run_suite(suite, measures({}))
     assert result.as_dict()["metrics"] == {}
     assert result.as_dict()["notes"] == ["a: not measured, because there are no training rows"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "as_they_are", "typos", "missed"),
+    [
+        ("f1", 0.9, 0.6, ["t/typos"]),
+        ("f1", 0.6, 0.9, []),
+        ("bits_per_byte", 1.0, 1.3, ["t/typos"]),
+        ("bits_per_byte", 1.3, 1.0, []),
+    ],
+)
+def test_what_a_variation_may_cost_counts_in_the_metric_s_direction(
+    metric: str, as_they_are: float, typos: float, missed: list[str]
+) -> None:
+    task = Task(name="t", rows=[{"prompt": "p", "answer": "a"}], metric=metric, vary=["typos"], drop=0.1)
+    one, other = (
+        Measured(Estimate(value, value, value, 6), parts=np.array([[value, 1.0]] * 6)) for value in (as_they_are, typos)
+    )
+    assert TaskResult(task, one, variations={"typos": other}).trouble == missed
+
+
+def test_only_what_was_asked_alike_is_paired() -> None:
+    suite = Suite(name="s", tasks=[Task(name="t", rows=[{"prompt": "p", "answer": "a"}], metric="f1")])
+    value = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 6}
+    before = {"metrics": {"t": value}, "content": {"t": "one"}, "parts": {"t": [[0.5, 1.0]] * 6}}
+    after = {**before, "suite": "s", "lower_is_better": [], "parts": {"t": [[0.75, 1.0]] * 6}}
+    (same,) = changes(suite, before, after)
+    assert same.change is not None and same.change.value == pytest.approx(0.25)
+    (other,) = changes(suite, {**before, "content": {"t": "two"}}, after)
+    assert (other.change, other.before) == (None, None)

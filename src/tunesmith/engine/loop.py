@@ -62,6 +62,8 @@ class Job:
     steps: int
     microbatch_tokens: int
     seed: int = 0
+    rows_ahead: int = 0
+    """Rows that the method puts in front of every example, which take room in a micro-batch as tokens do."""
     workers: Workers = field(default_factory=Workers)
     emit: Sink = silent
     evaluate: Evaluate | None = None
@@ -170,7 +172,7 @@ def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, 
     """Gradients of the whole update, clipped, then one step."""
     budget, parts = job.microbatch_tokens, job.objective.decomposes or job.objective.in_pieces
     while True:
-        pieces = microbatch.cut(examples, budget, at_least=job.workers.world) if parts else [list(examples)]
+        pieces = _cut(job, examples, budget, at_least=job.workers.world) if parts else [list(examples)]
         watch = parts and job.objective.decomposes and len(pieces) > 1 and step % noise.EVERY == 0
         try:
             sums = accumulate(job, pieces, counts, step, watch=watch)
@@ -193,9 +195,9 @@ def _after_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, 
 def _in_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, float], step: int) -> _Stepped:
     """Each parameter stepped as soon as its gradient is there: one micro-batch, which cannot be replayed."""
     assert job.stepping is not None
-    pieces = microbatch.cut(examples, job.microbatch_tokens) if job.objective.decomposes else [list(examples)]
+    pieces = _cut(job, examples, job.microbatch_tokens) if job.objective.decomposes else [list(examples)]
     if len(pieces) > 1:
-        needed = sum(map(len, examples))
+        needed = sum(map(len, examples)) + job.rows_ahead * len(examples)
         raise UserError(
             "train.optimizer_in_backward steps with the gradients of one micro-batch, and an update has more",
             got=f"{needed} tokens in update {step + 1}, at most {job.microbatch_tokens} at once",
@@ -207,6 +209,10 @@ def _in_backward(job: Job, examples: Sequence[Example], counts: Mapping[str, flo
     if not math.isfinite(job.stepping.norm):
         raise _not_finite(step, job.stepping.norm)
     return _Stepped(sums, job.stepping.norm, 1)
+
+
+def _cut(job: Job, examples: Sequence[Example], budget: int, *, at_least: int = 1) -> list[list[Example]]:
+    return microbatch.cut(examples, budget, at_least=at_least, rows_ahead=job.rows_ahead)
 
 
 def accumulate(

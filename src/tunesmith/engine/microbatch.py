@@ -12,21 +12,23 @@ CPU_ACTIVATION_BYTES = 512 * 2**20
 SMALLEST, LARGEST = 1024, 32768
 
 
-def cut(examples: Sequence[Example], budget: int, *, at_least: int = 1) -> list[list[Example]]:
-    """Micro-batches of at most ``budget`` tokens each (a longer example stands alone), similar lengths together.
+def cut(examples: Sequence[Example], budget: int, *, at_least: int = 1, rows_ahead: int = 0) -> list[list[Example]]:
+    """Micro-batches of at most ``budget`` rows each (a longer example stands alone), similar lengths together.
 
-    Sorted by length, so that attention pads little. The budget is lowered so that ``at_least`` processes have a part.
+    An example has a row for each token, and ``rows_ahead`` in front of them that a method puts there. Sorted by length,
+    so that attention pads little. The budget is lowered so that ``at_least`` processes have a part.
     """
     ordered = sorted(examples, key=lambda example: (-len(example), example.row))
     batches: list[list[Example]] = []
-    budget = min(budget, math.ceil(sum(map(len, examples)) / at_least))
+    rows = sum(map(len, examples)) + rows_ahead * len(examples)
+    budget = min(budget, math.ceil(rows / at_least))
     room = 0
     for example in ordered:
-        if not batches or len(example) > room:
+        if not batches or len(example) + rows_ahead > room:
             batches.append([])
             room = budget
         batches[-1].append(example)
-        room -= len(example)
+        room -= len(example) + rows_ahead
     return batches
 
 

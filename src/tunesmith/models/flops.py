@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from tunesmith.models.layers import block_lists
-from tunesmith.models.prefixed import PLACE, carried
+from tunesmith.models.prefixed import PLACE, rows_ahead
 from tunesmith.models.quantized.linear import QuantizedLinear
 
 
@@ -27,7 +27,8 @@ def update_flops(model: Any, lengths: Sequence[int], loss_tokens: float, *, trun
     ``trunk`` is the share of the rows for which the layers below the lowest trained one are run (``models.trunk``).
     """
     virtual = int(getattr(model.base_model, "virtual_positions", 0))
-    prefix, prompt = (virtual, 0) if carried(model) else (0, virtual)
+    prompt = rows_ahead(model)
+    prefix = virtual - prompt
     rows = [length + prompt for length in lengths]
     head = model.get_output_embeddings()
     head_cost = 0.0  # a task head is too small to count

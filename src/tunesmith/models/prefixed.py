@@ -47,6 +47,11 @@ def carried(model: nn.Module) -> bool:
     return bool(getattr(model.base_model, "carries_prefix", False))
 
 
+def rows_ahead(model: Any) -> int:
+    """Rows that a method puts in front of every sequence: those of a prompt; a prefix is no row."""
+    return 0 if carried(model) else int(getattr(model.base_model, "virtual_positions", 0))
+
+
 def apply(model: Any) -> None:
     """Let ``model`` attend with its prefix."""
     _register(NAME, attend)

@@ -69,7 +69,7 @@ class Dpo(Pairs):
         assert outputs.logprob is not None
         assert reference is not None
         logprobs = sums(outputs.logprob, batch)
-        # token by token first: sums of hundreds of nats, rounded in float32, would differ by more than the two models do
+        # token by token first: rounded in float32, sums of hundreds of nats differ by more than the two models do
         ratios = sums(outputs.logprob - reference, batch)
         if self.length_normalised:
             ratios = ratios / lengths(batch)

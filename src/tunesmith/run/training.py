@@ -19,6 +19,7 @@ from tunesmith.engine.workers import Workers, join
 from tunesmith.errors import GateFailed
 from tunesmith.evaluation.comparison import as_dict
 from tunesmith.events import Event, Sink, fan_out
+from tunesmith.models.prefixed import rows_ahead
 from tunesmith.recipe import Recipe
 from tunesmith.run import folder as folders
 from tunesmith.run import forgetting, rollouts, suites
@@ -172,6 +173,7 @@ def _job(stage: Stage, *, resume: bool) -> tuple[Job, Progress]:
         folder=stage.run.folder,
         steps=steps,
         microbatch_tokens=int(recipe.train.tokens_per_microbatch),
+        rows_ahead=rows_ahead(session.model),
         seed=recipe.seed,
         workers=stage.workers,
         emit=measured(stage.emit, session.weights.values, device=session.device),
