@@ -1,6 +1,7 @@
 """1,000 held-out prompts evaluated by generation: this project's evaluation beside the same loop with transformers.
 
     python benchmarks/evaluate.py [--prompts 1000] [--tokens 64] [--batch 32] [--rounds 1] [--dtype float32] [--json]
+    python benchmarks/evaluate.py --model MERGED      (Seedling after a training: its answers end when they are done)
 
 Seedling, one thread, greedy, held-out questions of its own tasks with their right answers. Both answer every prompt,
 cut the answer where the model ends it and score exact match and token F1:
@@ -80,8 +81,8 @@ def by_length(prompts: Sequence[Prompt]) -> list[int]:
 def candidates(options: argparse.Namespace) -> tuple[dict[str, Callable[[], AnswerReport]], Any, int]:
     """What is measured, the tokenizer, and how many prompts there are."""
     dtype = getattr(torch, options.dtype)
-    tokenizer, model = load_tokenizer("embedded"), load_model("embedded", dtype=dtype).eval()
-    policy = CausalPolicy(load_model("embedded", dtype=dtype))
+    tokenizer, model = load_tokenizer(options.model), load_model(options.model, dtype=dtype).eval()
+    policy = CausalPolicy(load_model(options.model, dtype=dtype))
     prompts = questions(options.prompts, tokenizer)
     order = by_length(prompts)
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--model", default="embedded", help="a model with Seedling's tokenizer (default: Seedling)")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -133,7 +133,14 @@ def _metrics(documents: Documents, file: str) -> list[Markup]:
     names = [key for key in dict.fromkeys(key for event in events for key in event) if key not in NOT_METRICS]
     loss = "validation_loss"
     sources = [name for name in names if name.startswith(f"{loss}/")]
-    single = [name for name in names if name not in sources and name not in (loss, "validation_perplexity")]
+    known = documents.series(file, "evaluation", loss)  # an only term of the loss is the loss itself
+    single = [
+        name
+        for name in names
+        if name not in sources
+        and name not in (loss, "validation_perplexity")
+        and documents.series(file, "evaluation", name) != known
+    ]
     found = []
     if sources:
         lines = [

@@ -36,7 +36,7 @@ def _pictures(documents: Documents, file: str) -> Markup:
     rows = [(name, float(documents.get(file, name) or 0), colour) for name, colour in COLOURS.items()]
     whole = documents.get(file, "tokens", "train") or 0
     trained = documents.get(file, "trained_tokens", "train") or 0
-    tokens = [("read only", float(whole - trained), "s6"), ("learned to write", float(trained), "s1")]
+    tokens = [("read only", float(whole - trained), "s6"), ("targets of the loss", float(trained), "s1")]
     return tag(
         "div",
         charts.split(rows, Frame("Rows", f"{file}#/rows")),
@@ -59,7 +59,7 @@ def _counts(documents: Documents, file: str) -> Markup:
             ("sequences to train on", one("sequences", "train")),
             ("sequences held out", one("sequences", "validation")),
             ("tokens to train on", one("tokens", "train")),
-            ("of them learned to write", number(share, "percent")),
+            ("of them targets of the loss", number(share, "percent")),
         ]
     )
 
