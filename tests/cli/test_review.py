@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ def rows(tmp_path: Path) -> Path:
 def press(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Keys that a person will press, and what is typed where a note is asked for."""
     keys: list[str] = []
-    monkeypatch.setattr(click, "getchar", lambda: keys.pop(0))
+    monkeypatch.setattr("tunesmith.cli.review.pressed", lambda: keys.pop(0))
     monkeypatch.setattr(click, "prompt", lambda *_, **__: keys.pop(0))
     yield keys
     assert keys == []
@@ -45,6 +46,13 @@ def test_rows_are_paged_through_and_gone_on_with(call: Tunesmith, rows: Path, pr
     assert {key: counts[key] for key in ("kept", "dropped", "notes", "left")} == {
         "kept": 2, "dropped": 1, "notes": 1, "left": 1,
     }  # fmt: skip
+
+
+def test_verdicts_may_be_piped_in(call: Tunesmith, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("K\nn\nodd\nd\n"))
+    said = call("data", "review", rows, "-n", 4)
+    assert said.code == 0
+    assert "2 kept, 1 dropped, 1 with notes, 1 left of 4" in said.out
 
 
 def test_the_ledger_is_of_a_recipe_and_a_page_needs_a_name(call: Tunesmith, rows: Path) -> None:

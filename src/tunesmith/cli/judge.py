@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunesmith.cli.keys import pressed
 from tunesmith.cli.output import emit, grid, interval, json_option, pairs, say, shown, stdout
 from tunesmith.errors import UserError
 
@@ -110,7 +110,7 @@ def _by_person(table: Table, name: str) -> None:
     while waiting:
         pair = waiting[0]
         _show(table, pair, name, len(done) + 1, len(done) + len(waiting))
-        said = _key()
+        said = pressed()
         if said in ("q", "\x04", ""):
             break
         if said == "u" and done:
@@ -144,15 +144,6 @@ def _show(table: Table, pair: Pair, name: str, number: int, count: int) -> None:
         Panel(Text(text or "(no answer)"), title=title, width=width) for title, text in (("1", left), ("2", right))
     ]
     console.print(Columns(panels))
-
-
-def _key() -> str:
-    """One key of a terminal, else one line of what is piped in; "" at its end."""
-    if sys.stdin.isatty():
-        key = click.getchar()
-        return key if key.startswith("\x1b") else key.lower()
-    line = sys.stdin.readline()
-    return line.strip().lower() or ("" if not line else "?")
 
 
 def _export(table: Table, path: Path) -> int:

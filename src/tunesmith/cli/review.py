@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunesmith.cli.keys import pressed
 from tunesmith.cli.output import emit, json_option, say
 from tunesmith.cli.reading import column_option, format_option
 
@@ -53,8 +54,8 @@ def _page(found: Review) -> None:
     place, skipped = found.left[0], set[int]()
     while True:
         _show(found, place)
-        key = click.getchar().lower()
-        if key in ("q", "\x03", "\x04"):
+        key = pressed()
+        if key in ("q", "\x03", "\x04", ""):
             return
         if key == "b":
             place = max(0, place - 1)
