@@ -167,7 +167,8 @@ class EarlyStopping(Config):
     @property
     def higher_is_better(self) -> bool:
         """Which way the metric improves."""
-        return not self.metric.endswith(("loss", "perplexity", "error", "_kl", "unwanted_reward"))
+        falls = ("loss", "perplexity", "error", "_kl", "unwanted_reward", "rejected_reward", "rejected_logprob")
+        return not self.metric.endswith(falls)
 
 
 class OrderConfig(Config):
@@ -253,8 +254,8 @@ class EvaluateConfig(Config):
     max_new_tokens: Positive = 64
     """Longest generated answer, in tokens."""
     samples: Annotated[int, Field(ge=0)] = 3
-    """Held-out prompts answered in at most 32 tokens at every evaluation while training, to see answers change (0:
-    none). They change nothing of the training."""
+    """Held-out prompts answered in at most 32 tokens at every evaluation, to see answers change (0: none). Nothing of
+    the training depends on them."""
 
 
 class StageConfig(Config):
