@@ -39,7 +39,12 @@ KINDS: dict[str, tuple[str, Callable[[int], dict[str, Any]], dict[str, Any]]] = 
     "grpo": (
         "llama",
         lambda at: {"prompt": text(at), "completion": "so"},
-        {"rewards": [{"name": "length", "at_most": 3, "slack": 4}], "answers": 2, "max_new_tokens": 6},
+        # characters, because six drawn tokens rarely end early: their number would be the same for every answer
+        {
+            "rewards": [{"name": "length", "at_most": 6, "slack": 80, "unit": "characters"}],
+            "answers": 2,
+            "max_new_tokens": 6,
+        },
     ),
 }
 
